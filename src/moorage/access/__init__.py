@@ -1,0 +1,1 @@
+"""Who: an actor, a decision, a Permit."""

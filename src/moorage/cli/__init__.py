@@ -1,0 +1,1 @@
+"""The `moorage` command; everything is imported when it is used."""

@@ -1,0 +1,1 @@
+"""Deeds: the specification's own workflows."""

@@ -1,0 +1,1 @@
+"""Rows: what exists and who points at what, on SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Rooms: what a registry can do besides push and pull."""

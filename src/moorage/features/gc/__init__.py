@@ -1,0 +1,1 @@
+"""Collecting what nothing refers to any more."""

@@ -1,0 +1,1 @@
+"""Clock: background work as due rows."""

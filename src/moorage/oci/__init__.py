@@ -1,0 +1,1 @@
+"""Words: the specification's values, pure and without I/O."""

@@ -1,0 +1,1 @@
+"""Bytes: blobs under opaque keys, appended to, then sealed."""
