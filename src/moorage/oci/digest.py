@@ -9,7 +9,6 @@ import ctypes
 import hashlib
 import re
 from collections.abc import Callable
-from ctypes.util import find_library
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
@@ -79,7 +78,7 @@ def hasher(algorithm: str = CANONICAL) -> Hasher:
     """A fresh hash.  Raises DIGEST_INVALID for an algorithm that is not ours."""
     if algorithm not in ALGORITHMS:
         known = " and ".join(ALGORITHMS)
-        raise RegistryError(Code.DIGEST_INVALID, f"{ascii(algorithm)} is not supported; {known} are")
+        raise RegistryError(Code.DIGEST_INVALID, f"{algorithm!a} is not supported; {known} are")
     crypto = _libcrypto()
     return _Plain(algorithm) if crypto is None else _Saved(crypto[algorithm])
 
@@ -154,9 +153,9 @@ class _Saved:
 
 @lru_cache(maxsize=1)
 def _libcrypto() -> dict[str, _Algorithm] | None:
-    """libcrypto's SHA-2, or None where it is missing or does not behave as tested."""
+    """The SHA-2 of libcrypto, or None where it is missing or does not behave as tested."""
     try:
-        library = ctypes.CDLL(find_library("crypto") or "libcrypto.so.3")
+        library = ctypes.CDLL("libcrypto.so.3")
         found = {
             "sha256": _Algorithm("sha256", 112, 32, library.SHA256_Init, library.SHA256_Update, library.SHA256_Final),
             "sha512": _Algorithm("sha512", 216, 64, library.SHA512_Init, library.SHA512_Update, library.SHA512_Final),
