@@ -1,0 +1,171 @@
+"""From a file, the environment and the command line to `Settings`, with every fault told at once.
+
+The command line wins over the environment, the environment over the file, the file over the defaults.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as File
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from moorage.settings import environment
+from moorage.settings.document import Document, read
+from moorage.settings.faults import Fault, SettingsError, fault_of, place_of
+from moorage.settings.keys import Path, element_of, ignored_keys, known, section_of
+from moorage.settings.model import Settings
+from moorage.settings.values import Section
+
+SEARCH: Final = (
+    File("/etc/distribution/config.yml"),
+    File("/etc/docker/registry/config.yml"),
+    File("/etc/moorage/config.yml"),
+)
+"""Where a configuration file is looked for when none is named."""
+
+_DEFAULT_DATA: Final = File("/var/lib/registry")
+_COMMAND_LINE: Final = "command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and what is to be said about them at the start."""
+
+    settings: Settings
+    source: File | None
+    """The configuration file, where there is one."""
+    warnings: list[str]
+    ignored: list[str]
+    """Docker Registry's settings that are not acted on, each with its place and the reason."""
+    notices: list[str]
+    """Where the meaning differs from Docker Registry's."""
+    origins: dict[str, str]
+    """Where each setting's value comes from, by dotted key; `default` where nobody set it."""
+
+
+def load(
+    config: File | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Mapping[str, object] | None = None,
+    search: tuple[File, ...] = SEARCH,
+) -> Loaded:
+    """The settings in force.  `overrides` are the command line's, by dotted key; None means not given.
+
+    Raises `SettingsError` with all faults of all sources.
+    """
+    environ = os.environ if environ is None else environ
+    source = _source(config, environ, search)
+    document = read(source) if source else Document()
+    warnings = environment.apply(document, environ)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            environment.put(document, tuple(key.split(".")), value, _COMMAND_LINE)
+    _old_level(document, warnings)
+    tree = _without_nulls(document.tree, Settings)
+    ignored = [_why_ignored(key.path, key.ignored or "", document) for key in ignored_keys(tree)]
+    settings = _validated(tree, document, warnings, ignored)
+    settings, data_origin = _with_data(settings, document, environ)
+    origins = {key.name: document.places.get(key.path, "default") for key in known().values()}
+    origins["data"] = data_origin
+    return Loaded(settings, source, warnings, ignored, list(_notices(settings, origins)), origins)
+
+
+def _source(config: File | None, environ: Mapping[str, str], search: tuple[File, ...]) -> File | None:
+    named = config or (File(value) if (value := environ.get("REGISTRY_CONFIGURATION_PATH")) else None)
+    return named or next((file for file in search if file.is_file()), None)
+
+
+def _old_level(document: Document, warnings: list[str]) -> None:
+    level = document.tree.pop("loglevel", None)
+    if level is None:
+        return
+    where = place_of(("loglevel",), document.places)
+    warnings.append(f"{where}: loglevel is Docker Registry's former name of log.level")
+    log = document.tree.get("log")
+    if log is None or (isinstance(log, dict) and log.get("level") is None):
+        environment.put(document, ("log", "level"), level, where)
+
+
+def _without_nulls(tree: Any, annotation: Any) -> Any:
+    """A key without a value is an empty section, or else as good as not written."""
+    section = section_of(annotation)
+    if section is None or not isinstance(tree, dict):
+        element = section_of(element_of(annotation))
+        return [_without_nulls(part, element) for part in tree] if element and isinstance(tree, list) else tree
+    return {
+        name: _without_nulls({} if value is None else value, _annotation(section, name))
+        for name, value in tree.items()
+        if value is not None or _means_something_alone(section, name)
+    }
+
+
+def _means_something_alone(section: type[Section], name: str) -> bool:
+    """A section, a driver, or a key that we do not know and have to complain about."""
+    known_key = name in section.model_fields
+    return not known_key or name in section.choices or section_of(_annotation(section, name)) is not None
+
+
+def _annotation(section: type[Section], name: str) -> Any:
+    field = section.model_fields.get(name)
+    return field.annotation if field else None
+
+
+def _validated(tree: Any, document: Document, warnings: list[str], ignored: list[str]) -> Settings:
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as reason:
+        details = reason.errors(include_url=False)
+        faults = document.faults + [fault_of(error, document.places) for error in details]
+        raise SettingsError(sorted(faults, key=_order), warnings, ignored) from None
+    if document.faults:
+        raise SettingsError(sorted(document.faults, key=_order), warnings, ignored)
+    return settings
+
+
+def _order(fault: Fault) -> tuple[str, int]:
+    name, _, line = fault.where.rpartition(":")
+    return (name, int(line)) if line.isdigit() else (fault.where, 0)
+
+
+def _why_ignored(path: Path, why: str, document: Document) -> str:
+    return f"{place_of(path, document.places)}: {'.'.join(path)} is accepted and not acted on: {why}"
+
+
+def _with_data(settings: Settings, document: Document, environ: Mapping[str, str]) -> tuple[Settings, str]:
+    """The data folder: what is named, or the folder that is mounted for blobs, or one that can be written."""
+    blobs = settings.storage.filesystem.rootdirectory
+    if ("data",) in document.places:
+        data, origin = settings.data, document.places["data",]
+    elif blobs is not None:
+        data, origin = blobs, place_of(("storage", "filesystem", "rootdirectory"), document.places)
+    else:
+        data, origin = _default_data(environ), "default"
+    return settings.moved(data.absolute()), origin
+
+
+def _default_data(environ: Mapping[str, str]) -> File:
+    nearest = next(folder for folder in (_DEFAULT_DATA, *_DEFAULT_DATA.parents) if folder.exists())
+    if os.access(nearest, os.W_OK | os.X_OK):
+        return _DEFAULT_DATA
+    home = File(environ.get("HOME") or File.home())
+    return File(environ.get("XDG_DATA_HOME") or home / ".local" / "share") / "moorage"
+
+
+def _notices(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
+    if settings.auth.provider is None and not settings.auth.open:
+        yield (
+            "there is no `auth` section, so the registry is closed to anonymous clients; Docker Registry would be "
+            "open (auth.open: true, or --open, opens this one)"
+        )
+    if settings.auth.provider == "silly":
+        yield "auth.silly lets in everybody who sends any Authorization header; it is for tests only"
+    if origins["storage.delete.enabled"] == "default":
+        yield (
+            "manifests and tags can be deleted by those who may; Docker Registry's default forbids it "
+            "(storage.delete.enabled: false)"
+        )
+    if settings.ephemeral:
+        yield "storage is in memory: everything is forgotten when the registry stops"
