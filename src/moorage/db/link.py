@@ -1,0 +1,115 @@
+"""One connection to a SQLite file, and what SQLite's errors mean."""
+
+import sqlite3
+from contextlib import suppress
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from moorage.db.tx import Tx
+from moorage.errors import Code, RegistryError
+
+_DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_LOCKED: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_FAILED: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
+
+
+class Link:
+    """The driver's connection and SQLAlchemy's view of it; transactions are ours, made by hand.
+
+    The engine must hand out connections with `isolation_level=None`, or the driver would begin and commit
+    behind our back.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        """Connect.  Raises SQLAlchemy's errors."""
+        self._connection = engine.connect()
+        raw = self._connection.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        self._raw = raw
+        self._durable: bool | None = None
+        self.tx = Tx("sqlite", self._connection, raw)
+
+    def begin(self, *, durable: bool) -> None:
+        """Begin to write.  Durable commits are fsynced; others keep their order and survive all but a power cut."""
+        if durable is not self._durable:
+            self._raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+        self._raw.execute("BEGIN IMMEDIATE")
+
+    def begin_snapshot(self) -> None:
+        self._raw.execute("BEGIN")
+
+    def commit(self) -> None:
+        self._raw.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        if self._raw.in_transaction:
+            self._raw.execute("ROLLBACK")
+
+    def savepoint(self) -> None:
+        self._raw.execute("SAVEPOINT member")
+
+    def keep(self) -> None:
+        self._raw.execute("RELEASE member")
+
+    def undo(self) -> None:
+        self._raw.execute("ROLLBACK TO member")
+        self._raw.execute("RELEASE member")
+
+    def is_lost(self, error: BaseException | None = None) -> bool:
+        """Whether SQLite has rolled the transaction back, or should not be trusted to go on with it."""
+        return not self._raw.in_transaction or is_io_error(error)
+
+    def close(self) -> None:
+        """Close, rolling back what is open.  Never raises."""
+        self.tx.close_results()
+        with suppress(sqlite3.Error, DBAPIError):
+            self.roll_back()
+        with suppress(sqlite3.Error, DBAPIError):
+            self._connection.close()
+        with suppress(sqlite3.Error):
+            self._raw.close()
+
+
+def is_io_error(error: BaseException | None) -> bool:
+    """Whether the connection that raised this must be opened anew."""
+    return _code(error) in _FAILED | _DAMAGED
+
+
+def named(error: BaseException, *, writing: bool = True) -> BaseException:
+    """The RegistryError that a failure of the database stands for; any other error as it is.
+
+    A reader that tries to write is our mistake, not the disk's: with `writing=False` it stays what it is.
+    """
+    code = _code(error)
+    if code == sqlite3.SQLITE_FULL:
+        made = RegistryError(Code.STORAGE_FULL, "the disk with the registry's database is full; free some space")
+    elif code in _LOCKED:
+        made = RegistryError(
+            Code.UNAVAILABLE, "another program keeps the registry's database locked; try again shortly"
+        )
+    elif code in _DAMAGED:
+        made = RegistryError(
+            Code.UNAVAILABLE, "the registry's database file is damaged; its operator should restore it from a backup"
+        )
+    elif code in _FAILED:
+        made = RegistryError(
+            Code.UNAVAILABLE, "the registry's database file cannot be opened, read or written; its log has the cause"
+        )
+    elif code == sqlite3.SQLITE_READONLY and writing:
+        made = RegistryError(
+            Code.UNAVAILABLE, "the registry's database file cannot be written: check its owner, mode and disk"
+        )
+    else:
+        return error
+    made.__cause__ = error
+    return made
+
+
+def _code(error: BaseException | None) -> int:
+    """SQLite's primary result code, or -1 for an error that is not SQLite's."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    code: int = getattr(cause, "sqlite_errorcode", -1)
+    return code & 0xFF if code >= 0 else -1

@@ -1,0 +1,199 @@
+"""Rows in one file: WAL, readers on any thread, one writing thread for each process.
+
+    registry.db  registry.db-wal  registry.db-shm     SQLite's own
+    registry.db-turn  registry.db-turn-queue          whose turn it is to write (`turnstile`)
+
+Readers never wait for the writer, nor it for them.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from threading import get_ident
+from typing import Any, Final, TypeVar, TypeVarTuple
+
+from sqlalchemy import URL, create_engine
+from sqlalchemy.pool import NullPool
+
+from moorage.db.database import Database
+from moorage.db.link import Link, is_io_error, named
+from moorage.db.threads import Threads
+from moorage.db.turnstile import Turnstile
+from moorage.db.tx import Tx
+from moorage.db.writer import Member, Writer
+from moorage.errors import Code, RegistryError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_OLDEST: Final = (3, 38, 0)
+
+_SCANS: Final = 4
+"""Threads for larger reads."""
+
+_QUEUED_SCAN: Final = 10.0
+"""Seconds that a scan may wait for a thread."""
+
+_INLINE_PATIENCE: Final = 250
+"""Milliseconds a read may wait for a lock.  Readers wait only where a crashed process's log is recovered, and
+the event loop stands still meanwhile."""
+
+
+_PRAGMAS: Final = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-16384",
+    "mmap_size=134217728",
+    "temp_store=MEMORY",
+    "journal_size_limit=67108864",
+    "trusted_schema=OFF",
+)
+
+
+class SQLite(Database):
+    """A database file.  Open it after forking, never before."""
+
+    def __init__(self, url: URL, *, patience: float) -> None:
+        """Open or create the file (mode 0600).  Raises UNAVAILABLE."""
+        if sqlite3.sqlite_version_info < _OLDEST:
+            wanted = ".".join(map(str, _OLDEST))
+            raise RegistryError(
+                Code.UNAVAILABLE, f"SQLite {wanted} or newer is needed; this Python has {sqlite3.sqlite_version}"
+            )
+        self.dialect = "sqlite"
+        self.url = url
+        self._path = Path(url.database or "")
+        try:
+            create_file(self._path)
+            self._turnstile = Turnstile(self._path)
+        except OSError as reason:
+            raise RegistryError(
+                Code.UNAVAILABLE, f"the database file {self._path} cannot be opened: {reason.strerror}"
+            ) from reason
+        self._engine = create_engine(
+            "sqlite://",
+            creator=lambda: connect(self._path, patience),
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
+        )
+        self._readers: dict[int, Link] = {}
+        self._threads = Threads("moorage-scan", _SCANS, _QUEUED_SCAN)
+        self._writer = Writer(lambda: Link(self._engine), self._turnstile, patience)
+        self._closed = False
+
+    async def read(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
+        return self.read_now(fn, *args)
+
+    async def scan(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
+        return await self._threads.run(self.scan_now, fn, *args)
+
+    async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._writer.submit(Member(fn, args, durable, future, loop))
+        return await future
+
+    def read_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
+        link = self._readers.get(get_ident()) or self._reader()
+        try:
+            return fn(link.tx, *args)
+        except Exception as error:
+            self._judge(error)
+            raise
+        finally:
+            link.tx.close_results()
+
+    def scan_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
+        link = self._readers.get(get_ident()) or self._reader()
+        try:
+            link.begin_snapshot()
+            return fn(link.tx, *args)
+        except Exception as error:
+            self._judge(error)
+            raise
+        finally:
+            link.tx.close_results()
+            link.roll_back()
+
+    def write_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
+        if self._writer.is_this_thread():
+            raise RuntimeError("a write function cannot ask for another write: it would wait for itself")
+        future: Future[T] = Future()
+        self._writer.submit(Member(fn, args, durable, future))
+        return future.result()
+
+    async def ping(self) -> None:
+        await self.read(_ask)
+
+    def close_now(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._writer.close()
+        self._threads.close()
+        while self._readers:
+            self._readers.popitem()[1].close()
+        self._turnstile.close()
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.close_now)
+
+    def _reader(self) -> Link:
+        """This thread's connection for reading.  A later thread with the same id takes over a dead one's."""
+        if self._closed:
+            raise RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")
+        try:
+            link = Link(self._engine)
+            link.tx.raw.execute(f"PRAGMA busy_timeout={_INLINE_PATIENCE}")
+            link.tx.raw.execute("PRAGMA query_only=ON")
+        except Exception as error:
+            raise named(error) from error
+        self._readers[get_ident()] = link
+        return link
+
+    def _judge(self, error: Exception) -> None:
+        """Raise what a reader's error stands for; drop its connection if that is broken."""
+        if is_io_error(error) and (link := self._readers.pop(get_ident(), None)):
+            link.close()
+        reason = named(error, writing=False)
+        if reason is not error:
+            raise reason from error
+
+
+def connect(path: Path, patience: float) -> sqlite3.Connection:
+    """A driver connection with our pragmas; the driver begins nothing by itself.  Raises sqlite3.Error."""
+    raw = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False, cached_statements=512)
+    try:
+        for pragma in _PRAGMAS:
+            raw.execute(f"PRAGMA {pragma}")
+        (mode,) = raw.execute("PRAGMA journal_mode").fetchone()
+    except BaseException:
+        raw.close()
+        raise
+    if mode != "wal":
+        raw.close()
+        raise RegistryError(
+            Code.UNAVAILABLE, f"the database file {path} cannot use a write-ahead log: is its disk a network share?"
+        )
+    return raw
+
+
+def create_file(path: Path) -> None:
+    """Create an empty database file that only its owner may read, and make its name durable.  Raises OSError."""
+    if path.exists():
+        return
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _ask(tx: Tx) -> Any:
+    return tx.raw.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()

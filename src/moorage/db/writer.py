@@ -1,0 +1,203 @@
+"""Group commit: one thread writes for everyone in this process, and many waiting writes share one fsync.
+
+    callers ──► queue ──► turn · BEGIN IMMEDIATE · SAVEPOINT a … RELEASE · SAVEPOINT b … RELEASE · COMMIT ──► callers
+
+Each member stands in its own savepoint, so that one that fails takes nobody with it.  Some failures end the
+whole transaction all the same (a full disk, an I/O error, a failed COMMIT): then every member runs again,
+alone.  No result leaves before its COMMIT has succeeded.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, Final
+
+from moorage.db.link import Link, named
+from moorage.db.turnstile import Turnstile
+from moorage.errors import Code, RegistryError
+
+MOST: Final = 128
+"""The most members of one group: bounds how long the first waits for the last."""
+
+_LEAST_PATIENCE: Final = 0.1
+"""Seconds that even a group which has queued too long may wait for its turn."""
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One write and the future that waits for it; `loop` is None where a thread waits."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    durable: bool
+    future: "Future[Any] | asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop | None = None
+    since: float = field(default_factory=time.monotonic)
+    value: Any = None
+    error: BaseException | None = None
+    settled: bool = False
+    """Whether `value` or `error` is final: its COMMIT has succeeded, or it has failed for good."""
+
+    def fail(self, error: BaseException) -> None:
+        if isinstance(error, RegistryError):  # one instance for each: a shared one would grow everyone's traceback
+            self.error = RegistryError(error.code, error.message, **error.detail)
+            self.error.__cause__ = error.__cause__
+        else:
+            self.error = error
+        self.settled = True
+
+    def deliver(self) -> None:
+        if self.future.done():  # its task was cancelled
+            return
+        if self.error is None:
+            self.future.set_result(self.value)
+        elif isinstance(self.error, StopIteration):  # futures refuse it
+            self.future.set_exception(RuntimeError(f"a write function raised {self.error!r}"))
+        else:
+            self.future.set_exception(self.error)
+
+
+class Writer:
+    """The writing thread of one Database, started by its first write."""
+
+    def __init__(self, connect: Callable[[], Link], turnstile: Turnstile, patience: float) -> None:
+        self._connect = connect
+        self._turnstile = turnstile
+        self._patience = patience
+        self._link: Link | None = None
+        self._queue: SimpleQueue[Member | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def submit(self, member: Member) -> None:
+        """Queue a write.  Raises UNAVAILABLE once closed."""
+        with self._lock:  # so that nothing enters the queue behind its end
+            if self._closed:
+                raise RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="moorage-writer", daemon=True)
+                self._thread.start()
+            self._queue.put(member)
+
+    def is_this_thread(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def close(self) -> None:
+        """Write what waits, then end the thread."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            members: list[Member] = []
+            waiting = self._queue.get()
+            while waiting is not None:
+                members.append(waiting)
+                if len(members) == MOST:
+                    break
+                try:
+                    waiting = self._queue.get_nowait()
+                except Empty:
+                    break
+            else:
+                ended = True
+            if members:
+                self._serve(members)
+                _release(members)
+        if self._link is not None:
+            self._link.close()
+
+    def _serve(self, members: list[Member]) -> None:
+        """Settle every member, whatever happens."""
+        patience = max(members[0].since + self._patience - time.monotonic(), _LEAST_PATIENCE)
+        try:
+            with self._turnstile.hold(patience):
+                if not self._commit(members):
+                    for member in members:
+                        if not member.settled:
+                            self._commit([member])
+        except BaseException as error:  # noqa: BLE001 - the thread must outlive it, or all writes would hang
+            reason = named(error)
+            for member in members:
+                if not member.settled:
+                    member.fail(reason)
+
+    def _commit(self, members: list[Member]) -> bool:
+        """Write them in one transaction; False if it was lost.  A lone member is settled either way.
+
+        Raises where not even a transaction can be begun: then nobody needs to try again.
+        """
+        if self._link is None:
+            self._link = self._connect()
+        link = self._link
+        try:
+            link.begin(durable=any(member.durable for member in members))
+        except BaseException:
+            self._abandon()
+            raise
+        try:
+            for member in members:
+                _run(link, member)
+            link.commit()
+        except BaseException as error:  # noqa: BLE001 - it is delivered, or everyone runs again
+            self._abandon()
+            if len(members) == 1:
+                members[0].fail(named(error))
+            return False
+        for member in members:
+            member.settled = True
+        return True
+
+    def _abandon(self) -> None:
+        """Roll back by closing: after an I/O error or a full disk a connection is not to be trusted."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+
+def _run(link: Link, member: Member) -> None:
+    """Run one member in its savepoint.  Raises what ended the whole transaction."""
+    member.value = member.error = None
+    link.savepoint()
+    try:
+        member.value = member.fn(link.tx, *member.args)
+    except BaseException as error:
+        link.tx.close_results()
+        if link.is_lost(error):
+            raise
+        link.undo()
+        member.error = named(error)
+    else:
+        link.tx.close_results()
+        if link.is_lost():
+            raise RuntimeError("the write function caught an error that had ended its transaction")
+        link.keep()
+
+
+def _release(members: list[Member]) -> None:
+    """Hand out the results: one wake-up for each event loop, however many of its tasks wait."""
+    loops: dict[asyncio.AbstractEventLoop, list[Member]] = {}
+    for member in members:
+        if member.loop is None:
+            member.deliver()
+        else:
+            loops.setdefault(member.loop, []).append(member)
+    for loop, theirs in loops.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+            loop.call_soon_threadsafe(_deliver, theirs)
+
+
+def _deliver(members: list[Member]) -> None:
+    for member in members:
+        member.deliver()
