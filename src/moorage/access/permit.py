@@ -1,0 +1,70 @@
+"""Permits: proof that somebody decided.
+
+Core verbs take a permit instead of checking anything, so that a forgotten check is a missing argument.  Only the
+rules in this package make them.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, final
+
+from moorage.access.actor import Actor
+from moorage.errors import Code, RegistryError
+from moorage.oci.names import RepositoryName
+
+
+class Action(Enum):
+    """What may be done with a repository; the values are those of token scopes."""
+
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+
+
+class _Seal:
+    """Held by this package alone."""
+
+
+SEAL: Final = _Seal()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Proof that `actor` may do `actions` in `repository`.  Made by `moorage.access.rules` only."""
+
+    actor: Actor
+    repository: RepositoryName
+    actions: frozenset[Action]
+    seal: _Seal
+
+    def __post_init__(self) -> None:
+        if self.seal is not SEAL:
+            raise TypeError("a permit is made by moorage.access.rules")
+
+    def may(self, action: Action) -> bool:
+        return action in self.actions
+
+    def require(self, action: Action) -> None:
+        """What each core verb asks first.  Raises DENIED: somebody passed a permit for something else."""
+        if action not in self.actions:
+            raise RegistryError(
+                Code.DENIED,
+                f"{self.actor.name} may not {action.value} in {self.repository}",
+                actor=self.actor.name,
+                action=action.value,
+                repository=self.repository.value,
+            )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CatalogPermit:
+    """Proof that `actor` may list repositories.  Made by `moorage.access.rules` only."""
+
+    actor: Actor
+    seal: _Seal
+
+    def __post_init__(self) -> None:
+        if self.seal is not SEAL:
+            raise TypeError("a permit is made by moorage.access.rules")

@@ -1,0 +1,146 @@
+"""Taking in a blob's bytes: hashed and written in one pass, few of them kept in the row instead.
+
+    body ──> up to INLINE bytes: memory ──────────────────────> the upload's row
+         └─> more: a worker thread hashes and writes a piece ──> the store
+
+No transaction is open meanwhile, and the loop never touches large pieces.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterable, Callable, Iterator
+from dataclasses import replace
+from threading import Lock
+from typing import TypeVar, TypeVarTuple
+
+from moorage.core.registry import Registry
+from moorage.db.uploads import Upload
+from moorage.errors import Code, RegistryError
+from moorage.oci import digest as digests
+from moorage.oci.digest import Buffer, Digest, Hasher
+from moorage.storage.store import INLINE, Appending, BlobStore, Content, File
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+Source = AsyncIterable[bytes | memoryview]
+"""A body in pieces, each valid until the next is asked for."""
+
+_PIECE = 1024 * 1024
+
+
+async def in_thread(work: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Run blocking work on the bytes' threads."""
+    return await asyncio.get_running_loop().run_in_executor(None, work, *args)
+
+
+def key_of(upload: Upload) -> str:
+    """Where the bytes of an upload lie, from the first to long after: keys are never used again."""
+    return f"blobs/u/{upload.id[:2]}/{upload.id}"
+
+
+class Intake:
+    """One client's turn at an upload."""
+
+    def __init__(self, store: BlobStore, upload: Upload, hasher: Hasher) -> None:
+        self._store, self._upload, self._hasher = store, upload, hasher
+        self._small = bytearray(upload.content) if upload.content is not None else None
+        self._appending: Appending | None = None
+        self._parts = upload.parts
+        self._turn = Lock()
+
+    async def take(self, body: Source) -> Upload:
+        """Take all of `body` and give the upload as it then stands; nothing of that is written down yet.
+
+        Whatever the body raises is passed on after the turn was closed; `progress` then tells what arrived.
+        Raises RANGE_INVALID while another client is at this upload.
+        """
+        try:
+            async for piece in body:
+                if self._small is not None and len(self._small) + len(piece) <= INLINE:
+                    self._hasher.update(piece)
+                    self._small += piece
+                else:
+                    await in_thread(self._write, piece)
+        finally:
+            if self._appending is not None:
+                # Shielded: a cancelled request still waits for its thread, or the file would be closed under it.
+                await asyncio.shield(in_thread(self._close))
+        return self.progress()
+
+    def progress(self) -> Upload:
+        """The upload with all that has arrived."""
+        return replace(
+            self._upload,
+            parts=self._parts,
+            digest=self._hasher.digest(),
+            hash_state=self._hasher.state() if self._small is None else None,
+            incarnation=self._store.incarnation,
+            content=bytes(self._small) if self._small is not None else None,
+        )
+
+    def _write(self, piece: Buffer) -> None:
+        with self._turn:
+            if self._appending is None:
+                self._appending = self._store.append(key_of(self._upload), self._parts)
+            if self._small is not None:
+                self._appending.write(self._small)
+                self._small = None
+            self._appending.write(piece)
+            self._hasher.update(piece)
+
+    def _close(self) -> None:
+        with self._turn:
+            if self._appending is not None:
+                self._parts = self._appending.close()
+
+
+async def go_on(registry: Registry, upload: Upload) -> Intake:
+    """Continue an upload where it stands.  Raises BLOB_UPLOAD_INVALID where its bytes did not survive."""
+    if upload.offset == 0 or upload.content is not None:
+        hasher = digests.hasher(upload.digest.algorithm)
+        hasher.update(upload.content or b"")
+        return Intake(registry.store, upload, hasher)
+    saved = None
+    if upload.incarnation == registry.store.incarnation:
+        saved = digests.resume(upload.hash_state, upload.digest)
+    if saved is None:
+        # The process that hashed these bytes is gone, and perhaps some of them with it: believe only the bytes.
+        saved = await in_thread(rehash, registry.store, upload, upload.digest.algorithm)
+        if saved.digest() != upload.digest:
+            raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
+    return Intake(registry.store, upload, saved)
+
+
+def rehash(store: BlobStore, upload: Upload, algorithm: str) -> Hasher:
+    """Hash an upload's bytes again, by reading them: blocking."""
+    hasher = digests.hasher(algorithm)
+    if upload.content is not None:
+        hasher.update(upload.content)
+    elif upload.offset:
+        for piece in pieces(store.open(key_of(upload), 0, upload.offset)):
+            hasher.update(piece)
+    return hasher
+
+
+def pieces(content: Content) -> Iterator[bytes]:
+    """The bytes of a stored object in pieces of at most 1 MiB: blocking.  Closes what `content` holds open."""
+    if isinstance(content, bytes):
+        yield content
+    elif isinstance(content, File):
+        try:
+            at, stop = content.start, content.start + content.count
+            while at < stop and (piece := os.pread(content.fd, min(_PIECE, stop - at), at)):
+                at += len(piece)
+                yield piece
+        finally:
+            os.close(content.fd)
+    else:
+        yield from content
+
+
+async def digest_in(registry: Registry, upload: Upload, algorithm: str) -> Digest:
+    """The digest of all that has arrived, in the algorithm the client finishes with."""
+    if upload.digest.algorithm == algorithm:
+        return upload.digest
+    return (await in_thread(rehash, registry.store, upload, algorithm)).digest()

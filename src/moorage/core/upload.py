@@ -1,0 +1,241 @@
+"""Pushing blobs: start, append, finish, cancel, mount (distribution-spec, "Pushing blobs").
+
+Bytes first, name last: they are hashed, sealed and only then named by a row, in the transaction whose commit is
+the 201.
+"""
+
+import uuid
+from dataclasses import dataclass, replace
+from typing import Final
+
+from moorage.access.permit import Action, Permit
+from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of
+from moorage.core.ports import FinishUpload
+from moorage.core.registry import Registry
+from moorage.db import blobs, repositories, trash, uploads
+from moorage.db.engine import Tx
+from moorage.db.uploads import Upload
+from moorage.errors import Code, Interrupted, RegistryError
+from moorage.oci.digest import CANONICAL, Digest, hasher
+from moorage.oci.names import RepositoryName
+
+HOLDERS: Final = 64
+"""How many repositories are looked at for a mount that names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Nothing:
+    """An empty body."""
+
+    def __aiter__(self) -> "_Nothing":
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+NOTHING: Final[Source] = _Nothing()
+
+
+async def start(registry: Registry, permit: Permit, algorithm: str = CANONICAL) -> Upload:
+    """Begin an upload that expects to be finished with a digest of `algorithm`.
+
+    Its row is not synced: losing it makes a client start over.
+    """
+    _check(registry, permit)
+    upload = _new(registry, permit, algorithm)
+    await registry.db.write(uploads.add, upload, registry.now(), durable=False)
+    return upload
+
+
+async def status(registry: Registry, permit: Permit, identity: str) -> Upload:
+    """The upload as it stands.  Raises BLOB_UPLOAD_UNKNOWN."""
+    permit.require(Action.PUSH)
+    return await _open(registry, permit, identity)
+
+
+async def append(registry: Registry, permit: Permit, identity: str, body: Source, at: int | None = None) -> Upload:
+    """Add a chunk that begins at offset `at`, or wherever the upload stands.
+
+    Raises RANGE_INVALID, with the true offset as detail, for a chunk that does not begin there.  Of a chunk that
+    was cut short, what arrived is kept.
+    """
+    _check(registry, permit)
+    upload = await _open(registry, permit, identity)
+    _check_offset(upload, at)
+    return await _advance(registry, await _receive(registry, upload, body))
+
+
+async def finish(
+    registry: Registry, permit: Permit, identity: str, digest: Digest, body: Source, at: int | None = None
+) -> Digest:
+    """Add the last chunk, if any, and make the upload a blob of the repository; durable when it returns.
+
+    Raises DIGEST_INVALID where the bytes have another digest; the upload is gone then.  Finishing again with the
+    same digest is no error: the first answer may have been lost.
+    """
+    _check(registry, permit)
+    upload = await _find(registry, permit, identity)
+    if upload.finished == digest:
+        return digest
+    if upload.finished is not None:
+        raise RegistryError(Code.BLOB_UPLOAD_UNKNOWN)
+    _check_offset(upload, at)
+    if upload.offset == 0 and upload.digest.algorithm != digest.algorithm:
+        upload = replace(upload, digest=hasher(digest.algorithm).digest())
+    upload = await _receive(registry, upload, body)
+    if await digest_in(registry, upload, digest.algorithm) != digest:
+        await registry.db.write(_forget, upload, registry.now(), durable=False)
+        raise _mismatch(upload, digest)
+    await _seal(registry, upload)
+    await registry.db.write(_name, registry, permit, upload, digest, True)
+    return digest
+
+
+async def whole(registry: Registry, permit: Permit, digest: Digest, body: Source) -> Digest:
+    """Push a blob in one request (end-4b).  Raises DIGEST_INVALID; nothing is kept then."""
+    _check(registry, permit)
+    upload = _new(registry, permit, digest.algorithm)
+    intake = Intake(registry.store, upload, hasher(digest.algorithm))
+    try:
+        upload = await intake.take(body)
+        if upload.digest != digest:
+            raise _mismatch(upload, digest)
+    except BaseException:
+        if intake.progress().content is None:
+            await in_thread(registry.store.delete, key_of(upload))
+        raise
+    await _seal(registry, upload)
+    await registry.db.write(_name, registry, permit, upload, digest, False)
+    return digest
+
+
+async def cancel(registry: Registry, permit: Permit, identity: str) -> None:
+    """Drop an upload and its bytes.  Raises BLOB_UPLOAD_UNKNOWN."""
+    permit.require(Action.PUSH)
+    upload = await _open(registry, permit, identity)
+    await registry.db.write(_forget, upload, registry.now(), durable=False)
+
+
+async def mount(registry: Registry, permit: Permit, source: Permit, digest: Digest) -> bool:
+    """Give the repository a blob that the source has.  False where the source does not have it."""
+    _check(registry, permit)
+    source.require(Action.PULL)
+    if await registry.db.read(blobs.find, source.repository, digest) is None:
+        return False
+    return await registry.db.write(_mount, registry, permit, source.repository, digest)
+
+
+async def holders(registry: Registry, permit: Permit, digest: Digest) -> list[RepositoryName]:
+    """Some of the repositories that have the blob; the caller must ask for a permit before naming any."""
+    permit.require(Action.PUSH)
+    return await registry.db.scan(blobs.holders, digest, HOLDERS)
+
+
+def _check(registry: Registry, permit: Permit) -> None:
+    permit.require(Action.PUSH)
+    if registry.policy.read_only:
+        raise RegistryError(Code.UNSUPPORTED, "the registry is read-only (storage.maintenance.readonly)")
+
+
+def _new(registry: Registry, permit: Permit, algorithm: str) -> Upload:
+    return Upload(
+        id=str(uuid.uuid4()),
+        repository=permit.repository,
+        actor=permit.actor.name,
+        epoch=0,
+        parts=(),
+        digest=hasher(algorithm).digest(),
+        hash_state=None,
+        incarnation=registry.store.incarnation,
+        finished=None,
+        content=b"",
+    )
+
+
+async def _find(registry: Registry, permit: Permit, identity: str) -> Upload:
+    """An upload of this repository and this actor; to anybody else it does not exist."""
+    upload = await registry.db.read(uploads.find, permit.repository, identity)
+    if upload is None or upload.actor != permit.actor.name:
+        raise RegistryError(Code.BLOB_UPLOAD_UNKNOWN)
+    return upload
+
+
+async def _open(registry: Registry, permit: Permit, identity: str) -> Upload:
+    upload = await _find(registry, permit, identity)
+    if upload.finished is not None:
+        raise RegistryError(Code.BLOB_UPLOAD_UNKNOWN)
+    return upload
+
+
+def _check_offset(upload: Upload, at: int | None) -> None:
+    if at is not None and at != upload.offset:
+        raise RegistryError(
+            Code.RANGE_INVALID,
+            f"the chunk begins at byte {at}, but the upload stands at {upload.offset}",
+            offset=upload.offset,
+        )
+
+
+async def _receive(registry: Registry, upload: Upload, body: Source) -> Upload:
+    """Take in a body; when it is cut short, write down how far it came before saying so."""
+    intake = await go_on(registry, upload)
+    try:
+        return await intake.take(body)
+    except (Interrupted, RegistryError) as cut:
+        if isinstance(cut, Interrupted) or cut.code is Code.REQUEST_TIMEOUT:
+            await registry.db.write(uploads.advance, intake.progress(), registry.now(), durable=False)
+        raise
+
+
+async def _advance(registry: Registry, upload: Upload) -> Upload:
+    advanced = await registry.db.write(uploads.advance, upload, registry.now(), durable=False)
+    if advanced is None:
+        raise RegistryError(
+            Code.RANGE_INVALID, "another client has written to this upload; ask for its state and try again"
+        )
+    return advanced
+
+
+async def _seal(registry: Registry, upload: Upload) -> None:
+    if upload.content is None:
+        await in_thread(registry.store.seal, key_of(upload), upload.parts)
+
+
+def _mismatch(upload: Upload, digest: Digest) -> RegistryError:
+    return RegistryError(
+        Code.DIGEST_INVALID,
+        f"the {upload.offset} bytes that arrived do not have the digest {digest}; push the blob again",
+        digest=str(digest),
+    )
+
+
+def _forget(tx: Tx, upload: Upload, now: int) -> None:
+    """The upload's row goes; its bytes, which nothing names then, are left to the collector."""
+    if uploads.remove(tx, upload.id):
+        trash.discard(tx, key_of(upload), upload.digest, upload.offset, now)
+
+
+def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, has_row: bool) -> None:  # noqa: FBT001
+    """The rows that make durable bytes a blob of the repository."""
+    now = registry.now()
+    if has_row and uploads.advance(tx, replace(upload, finished=digest, content=None, hash_state=None), now) is None:
+        raise RegistryError(Code.BLOB_UPLOAD_UNKNOWN, "another client has finished or cancelled this upload")
+    repository = repositories.ensure(tx, permit.repository, now)
+    registry.ask_gates(tx, permit, FinishUpload(digest, upload.offset))
+    key = key_of(upload) if upload.content is None else None
+    blob = blobs.add(tx, digest, upload.offset, key, upload.content, now)
+    if key is not None and blob.key != key:
+        trash.discard(tx, key, digest, upload.offset, now)  # somebody else was first: one copy is enough
+    blobs.link(tx, repository, blob, now, now + registry.policy.lease)
+
+
+def _mount(tx: Tx, registry: Registry, permit: Permit, source: RepositoryName, digest: Digest) -> bool:
+    now = registry.now()
+    repository = repositories.ensure(tx, permit.repository, now)
+    linked = blobs.find(tx, source, digest)
+    if linked is None:
+        return False
+    registry.ask_gates(tx, permit, FinishUpload(digest, linked.blob.size))
+    blobs.link(tx, repository, linked.blob, now, now + registry.policy.lease)
+    return True

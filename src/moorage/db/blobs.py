@@ -1,0 +1,206 @@
+"""Rows of blobs, and of the links by which repositories hold them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import bindparam, delete, func, select, update
+
+from moorage.db.engine import Prepared, Tx
+from moorage.db.repositories import Repository
+from moorage.db.schema import blobs, edges, links, manifests, repositories, trash_links
+from moorage.db.statements import insert
+from moorage.oci.digest import Digest
+from moorage.oci.names import RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob as stored: `size` in bytes; its bytes are `content`, or lie under `key`."""
+
+    id: int
+    digest: Digest
+    size: int
+    key: str | None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A blob that a repository holds; without a reference it goes when `leased_until` has passed."""
+
+    blob: Blob
+    repository_id: int
+    leased_until: int
+
+
+_LINKED = (
+    select(blobs.c.id, blobs.c.size, blobs.c.storage_key, links.c.repository_id, links.c.leased_until)
+    .select_from(repositories.join(links).join(blobs))
+    .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
+)
+_FIND: Final = Prepared(_LINKED)
+_READ: Final = Prepared(_LINKED.add_columns(blobs.c.content))
+_BY_DIGEST: Final = Prepared(
+    select(blobs.c.id, blobs.c.size, blobs.c.storage_key).where(blobs.c.digest == bindparam("digest"))
+)
+_HOLDERS: Final = Prepared(
+    select(repositories.c.name)
+    .select_from(blobs.join(links).join(repositories))
+    .where(blobs.c.digest == bindparam("digest"))
+    .limit(bindparam("most"))
+)
+_REFERRING: Final = Prepared(
+    select(manifests.c.digest)
+    .select_from(edges.join(manifests, edges.c.manifest_id == manifests.c.id))
+    .where(edges.c.blob_id == bindparam("blob"), edges.c.repository_id == bindparam("repository"))
+    .limit(1)
+)
+_RENEW: Final = (
+    update(links)
+    .where(links.c.repository_id == bindparam("repository"), links.c.blob_id == bindparam("blob"))
+    .values(leased_until=bindparam("until"))
+)
+_UNLINK: Final = delete(links).where(
+    links.c.repository_id == bindparam("repository"), links.c.blob_id == bindparam("blob")
+)
+_BIND: Final = (
+    update(edges)
+    .where(
+        edges.c.repository_id == bindparam("in_repository"),
+        edges.c.digest == bindparam("waiting_for"),
+        edges.c.blob_id.is_(None),
+        edges.c.child_id.is_(None),
+    )
+    .values(blob_id=bindparam("blob"))
+)
+
+
+def find(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
+    """The blob if the repository holds it, without its bytes."""
+    row = _FIND.one(tx, name=name.value, digest=str(digest))
+    return Linked(Blob(row[0], digest, row[1], row[2]), row[3], row[4]) if row else None
+
+
+def read(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
+    """The blob if the repository holds it, with its bytes where they live in the row."""
+    row = _READ.one(tx, name=name.value, digest=str(digest))
+    return Linked(Blob(row[0], digest, row[1], row[2], row[5]), row[3], row[4]) if row else None
+
+
+def stored(tx: Tx, digest: Digest) -> Blob | None:
+    """The blob in whatever repository; says nothing about who may know of it."""
+    row = _BY_DIGEST.one(tx, digest=str(digest))
+    return Blob(row[0], digest, row[1], row[2]) if row else None
+
+
+def add(tx: Tx, digest: Digest, size: int, key: str | None, content: bytes | None, now: int) -> Blob:
+    """Make the blob known, unless it is already; compare `key` to learn whose bytes it has."""
+    tx.execute(
+        insert(tx, blobs).on_conflict_do_nothing(index_elements=[blobs.c.digest]),
+        {"digest": str(digest), "size": size, "storage_key": key, "content": content, "created_at": now},
+    )
+    if tx.dialect != "sqlite":
+        # The collector may be about to take an old row of this digest: wait for it, then look again.
+        tx.execute(select(blobs.c.id).where(blobs.c.digest == str(digest)).with_for_update(key_share=True))
+    found = stored(tx, digest)
+    if found is None:
+        tx.execute(
+            insert(tx, blobs),
+            {"digest": str(digest), "size": size, "storage_key": key, "content": content, "created_at": now},
+        )
+        found = stored(tx, digest)
+        if found is None:
+            raise LookupError(f"blob {digest} was neither found nor made")
+    return found
+
+
+def link(tx: Tx, repository: Repository, blob: Blob, now: int, leased_until: int) -> None:
+    """Give the repository the blob, or renew its lease; bind the edges that wait for it there."""
+    statement = insert(tx, links)
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=[links.c.repository_id, links.c.blob_id],
+            set_={"leased_until": func.max(links.c.leased_until, statement.excluded.leased_until)}
+            if tx.dialect == "sqlite"
+            else {"leased_until": func.greatest(links.c.leased_until, statement.excluded.leased_until)},
+        ),
+        {"repository_id": repository.id, "blob_id": blob.id, "linked_at": now, "leased_until": leased_until},
+    )
+    tx.execute(
+        delete(trash_links).where(trash_links.c.repository_id == repository.id, trash_links.c.blob_id == blob.id)
+    )
+    tx.execute(_BIND, {"in_repository": repository.id, "waiting_for": str(blob.digest), "blob": blob.id})
+
+
+def renew(tx: Tx, linked: Linked, until: int) -> bool:
+    """Lengthen a lease.  False where the link is gone by now."""
+    return bool(
+        tx.execute(_RENEW, {"repository": linked.repository_id, "blob": linked.blob.id, "until": until}).rowcount
+    )
+
+
+def unlink(tx: Tx, repository: Repository, blob: Blob, actor: str, now: int, purge_after: int) -> bool:
+    """Take the blob from the repository, into the trash.  False where it was not there."""
+    gone = tx.execute(_UNLINK, {"repository": repository.id, "blob": blob.id}).rowcount
+    if not gone:
+        return False
+    tx.execute(
+        insert(tx, trash_links),
+        {
+            "repository_id": repository.id,
+            "blob_id": blob.id,
+            "actor": actor,
+            "deleted_at": now,
+            "purge_after": purge_after,
+        },
+    )
+    return True
+
+
+def referring(tx: Tx, linked: Linked) -> Digest | None:
+    """A manifest of the same repository that refers to the blob."""
+    row = _REFERRING.one(tx, blob=linked.blob.id, repository=linked.repository_id)
+    return Digest.parse(row[0]) if row else None
+
+
+def holders(tx: Tx, digest: Digest, most: int) -> list[RepositoryName]:
+    """At most `most` repositories that hold the blob."""
+    return [RepositoryName.parse(row[0]) for row in _HOLDERS.all(tx, digest=str(digest), most=most)]
+
+
+def held(tx: Tx, repository: Repository, digests: Iterable[Digest]) -> dict[Digest, Blob]:
+    """Those of `digests` that the repository holds; locked against the collector until the transaction ends."""
+    wanted = {str(digest): digest for digest in digests}
+    if not wanted:
+        return {}
+    statement = (
+        select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key)
+        .select_from(links.join(blobs))
+        .where(links.c.repository_id == repository.id, blobs.c.digest.in_(wanted))
+        .order_by(blobs.c.id)
+    )
+    if tx.dialect != "sqlite":
+        statement = statement.with_for_update(key_share=True)
+    rows = tx.execute(statement).fetchall()
+    return {wanted[row.digest]: Blob(row.id, wanted[row.digest], row.size, row.storage_key) for row in rows}
+
+
+def revive(tx: Tx, repository: Repository, digests: Iterable[Digest], now: int, leased_until: int) -> None:
+    """Bring back those of `digests` whose lease ran out here, and which are still in the trash.
+
+    What somebody deleted stays deleted.
+    """
+    statement = (
+        select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key)
+        .select_from(trash_links.join(blobs, trash_links.c.blob_id == blobs.c.id))
+        .where(
+            trash_links.c.repository_id == repository.id,
+            trash_links.c.actor.is_(None),
+            blobs.c.digest.in_([str(digest) for digest in digests]),
+        )
+    )
+    if tx.dialect != "sqlite":
+        statement = statement.with_for_update()
+    for row in tx.execute(statement).fetchall():
+        link(tx, repository, Blob(row.id, Digest.parse(row.digest), row.size, row.storage_key), now, leased_until)

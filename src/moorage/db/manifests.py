@@ -1,0 +1,205 @@
+"""Rows of manifests, and of the edges to what they refer to."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import bindparam, delete, select, update
+
+from moorage.db.blobs import Blob
+from moorage.db.engine import Prepared, Tx
+from moorage.db.repositories import Repository
+from moorage.db.schema import edges, manifests, repositories, tags
+from moorage.db.statements import insert
+from moorage.oci.digest import Digest
+from moorage.oci.manifest import Manifest, Role
+from moorage.oci.names import Reference, RepositoryName, Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A manifest as stored: `size` in bytes; `content` only where it was asked for."""
+
+    id: int
+    repository_id: int
+    digest: Digest
+    media_type: str
+    size: int
+    hold: str | None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """What a referrers list shows of a manifest (distribution-spec, "Listing Referrers")."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    artifact_type: str | None
+    annotations: dict[str, str]
+
+
+_COLUMNS = (
+    manifests.c.id,
+    manifests.c.repository_id,
+    manifests.c.digest,
+    manifests.c.media_type,
+    manifests.c.size,
+    manifests.c.hold,
+)
+_IN_REPOSITORY = (
+    select(*_COLUMNS).select_from(repositories.join(manifests)).where(repositories.c.name == bindparam("name"))
+)
+_TAGGED = (
+    select(*_COLUMNS)
+    .select_from(
+        repositories.join(tags, tags.c.repository_id == repositories.c.id).join(
+            manifests, manifests.c.id == tags.c.manifest_id
+        )
+    )
+    .where(repositories.c.name == bindparam("name"), tags.c.name == bindparam("reference"))
+)
+_BY_DIGEST = _IN_REPOSITORY.where(manifests.c.digest == bindparam("reference"))
+_FIND_DIGEST: Final = Prepared(_BY_DIGEST)
+_FIND_TAG: Final = Prepared(_TAGGED)
+_READ_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(manifests.c.content))
+_READ_TAG: Final = Prepared(_TAGGED.add_columns(manifests.c.content))
+
+_BIND: Final = (
+    update(edges)
+    .where(
+        edges.c.repository_id == bindparam("in_repository"),
+        edges.c.digest == bindparam("waiting_for"),
+        edges.c.blob_id.is_(None),
+        edges.c.child_id.is_(None),
+    )
+    .values(child_id=bindparam("child"))
+)
+
+
+def find(tx: Tx, name: RepositoryName, reference: Reference) -> Stored | None:
+    """The manifest that a tag or digest names in the repository, without its bytes."""
+    prepared = _FIND_TAG if isinstance(reference, Tag) else _FIND_DIGEST
+    row = prepared.one(tx, name=name.value, reference=str(reference))
+    return Stored(row[0], row[1], Digest.parse(row[2]), *row[3:]) if row else None
+
+
+def read(tx: Tx, name: RepositoryName, reference: Reference) -> Stored | None:
+    """The same, with the exact bytes that were pushed."""
+    prepared = _READ_TAG if isinstance(reference, Tag) else _READ_DIGEST
+    row = prepared.one(tx, name=name.value, reference=str(reference))
+    return Stored(row[0], row[1], Digest.parse(row[2]), *row[3:]) if row else None
+
+
+def held(tx: Tx, repository: Repository, digests: Iterable[Digest]) -> dict[Digest, tuple[int, int]]:
+    """Those of `digests` that are manifests of the repository: their id and size."""
+    wanted = {str(digest): digest for digest in digests}
+    if not wanted:
+        return {}
+    rows = tx.execute(
+        select(manifests.c.id, manifests.c.digest, manifests.c.size).where(
+            manifests.c.repository_id == repository.id, manifests.c.digest.in_(wanted)
+        )
+    ).fetchall()
+    return {wanted[row.digest]: (row.id, row.size) for row in rows}
+
+
+def add(
+    tx: Tx,
+    repository: Repository,
+    digest: Digest,
+    manifest: Manifest,
+    content: bytes,
+    blobs: dict[Digest, Blob],
+    children: dict[Digest, tuple[int, int]],
+    now: int,
+) -> int:
+    """Write the manifest and its edges, bind the edges that wait for it, and give its id."""
+    row = tx.execute(
+        insert(tx, manifests).returning(manifests.c.id),
+        {
+            "repository_id": repository.id,
+            "digest": str(digest),
+            "media_type": manifest.media_type,
+            "size": len(content),
+            "artifact_type": manifest.artifact_type,
+            "subject": str(manifest.subject.digest) if manifest.subject else None,
+            "pushed_at": now,
+            "annotations": json.dumps(manifest.annotations) if manifest.annotations else None,
+            "content": content,
+        },
+    ).fetchone()
+    if row is None:
+        raise LookupError("an inserted manifest has no id")
+    identity = int(row[0])
+    descriptors = [*manifest.references, *([manifest.subject] if manifest.subject else [])]
+    if descriptors:
+        tx.execute(
+            insert(tx, edges),
+            [
+                {
+                    "manifest_id": identity,
+                    "position": position,
+                    "repository_id": repository.id,
+                    "digest": str(one.digest),
+                    "role": one.role.value,
+                    **_found(one.role, one.digest, blobs, children),
+                }
+                for position, one in enumerate(descriptors)
+            ],
+        )
+    tx.execute(_BIND, {"in_repository": repository.id, "waiting_for": str(digest), "child": identity})
+    return identity
+
+
+def _found(
+    role: Role, digest: Digest, blobs: dict[Digest, Blob], children: dict[Digest, tuple[int, int]]
+) -> dict[str, int | None]:
+    """What an edge is bound to.  An index may also list blobs: BuildKit's cache does."""
+    child = children.get(digest) if role in {Role.CHILD, Role.SUBJECT} else None
+    blob = blobs.get(digest) if child is None and role is not Role.SUBJECT else None
+    return {"child_id": child[0] if child else None, "blob_id": blob.id if blob else None}
+
+
+def remove(tx: Tx, identity: int) -> None:
+    """Take the row and its edges away; edges that lead to it wait again."""
+    tx.execute(update(edges).where(edges.c.child_id == identity).values(child_id=None))
+    tx.execute(delete(edges).where(edges.c.manifest_id == identity))
+    tx.execute(delete(manifests).where(manifests.c.id == identity))
+
+
+def referrers(
+    tx: Tx, name: RepositoryName, subject: Digest, types: Sequence[str], after: str, most: int
+) -> list[Referrer]:
+    """At most `most` manifests of the repository whose subject is `subject`, by digest, behind `after`."""
+    statement = (
+        select(
+            manifests.c.digest,
+            manifests.c.media_type,
+            manifests.c.size,
+            manifests.c.artifact_type,
+            manifests.c.annotations,
+        )
+        .select_from(repositories.join(manifests))
+        .where(
+            repositories.c.name == name.value,
+            manifests.c.subject == str(subject),
+            manifests.c.digest > after,
+        )
+        .order_by(manifests.c.digest)
+        .limit(most)
+    )
+    if types:
+        statement = statement.where(manifests.c.artifact_type.in_(types))
+    return [
+        Referrer(
+            Digest.parse(row.digest),
+            row.media_type,
+            row.size,
+            row.artifact_type,
+            json.loads(row.annotations) if row.annotations else {},
+        )
+        for row in tx.execute(statement).fetchall()
+    ]

@@ -1,0 +1,299 @@
+"""The tables.
+
+    repositories ──< links >── blobs            a link is a repository's right to a blob, and holds its lease
+         │                       ▲
+         ├──< manifests ──< edges┘              an edge is one descriptor of a manifest; it keeps the digest, and
+         │       ▲            └──> manifests    the id of what it found (null while that has not arrived)
+         ├──< tags
+         └──< tag_history
+    uploads      a blob on its way in             events       the outbox, written with the fact
+    trash_*      what was deleted, for a while    jobs         when each job runs next, and who runs it
+
+Times are microseconds since the epoch, UTC.  Names, tags and digests compare as bytes in either dialect
+(`COLLATE "C"`), because pages of a list are cut by comparison.  Bytes are the last column of their table, so
+that rows are read without them.  Live tables have no `deleted_at`: deletion moves rows to the trash.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+Word: Final = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that compares as bytes."""
+
+Id: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _id() -> Column[int]:
+    return Column("id", Id, Identity(), primary_key=True)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, BigInteger, nullable=nullable)
+
+
+def _of(name: str, target: str, *, nullable: bool = False) -> Column[int]:
+    return Column(name, Id, ForeignKey(target), nullable=nullable)
+
+
+def _word(name: str, kind: TypeEngine[str] = Word, *, nullable: bool = False) -> Column[str]:
+    return Column(name, kind, nullable=nullable)
+
+
+repositories: Final = Table(
+    "repositories",
+    metadata,
+    _id(),
+    Column("name", Word, nullable=False, unique=True),
+    _word("owner"),
+    _time("created_at"),
+    # Since the first manifest; the catalog lists no repository without it.
+    _time("listed_at", nullable=True),
+    Index(None, "owner"),
+    sqlite_autoincrement=True,
+)
+
+blobs: Final = Table(
+    "blobs",
+    metadata,
+    _id(),
+    Column("digest", Word, nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+    Column("storage_key", Word, unique=True),
+    _time("created_at"),
+    Column("content", LargeBinary),
+    sqlite_autoincrement=True,
+)
+
+links: Final = Table(
+    "links",
+    metadata,
+    _of("repository_id", "repositories.id"),
+    _of("blob_id", "blobs.id"),
+    _time("linked_at"),
+    _time("leased_until"),
+    PrimaryKeyConstraint("repository_id", "blob_id"),
+    Index(None, "blob_id"),
+    Index(None, "leased_until"),
+    sqlite_with_rowid=False,
+)
+
+manifests: Final = Table(
+    "manifests",
+    metadata,
+    _id(),
+    _of("repository_id", "repositories.id"),
+    _word("digest"),
+    _word("media_type"),
+    Column("size", BigInteger, nullable=False),
+    _word("artifact_type", nullable=True),
+    _word("subject", nullable=True),
+    # Why this manifest may not be pulled; set by rooms, read by every pull.
+    Column("hold", Text),
+    _time("pushed_at"),
+    # JSON, as referrers lists show them; null where there are none.
+    Column("annotations", Text),
+    Column("content", LargeBinary, nullable=False),
+    Index(None, "repository_id", "digest", unique=True),
+    Index(
+        "ix_manifests_subject",
+        "repository_id",
+        "subject",
+        "digest",
+        sqlite_where=text("subject IS NOT NULL"),
+        postgresql_where=text("subject IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+edges: Final = Table(
+    "edges",
+    metadata,
+    Column("manifest_id", Id, ForeignKey("manifests.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    _of("repository_id", "repositories.id"),
+    _word("digest"),
+    _word("role"),
+    _of("blob_id", "blobs.id", nullable=True),
+    _of("child_id", "manifests.id", nullable=True),
+    PrimaryKeyConstraint("manifest_id", "position"),
+    Index(None, "blob_id", "repository_id"),
+    Index(None, "child_id"),
+    # Edges that wait for what they name.
+    Index(
+        "ix_edges_waiting",
+        "repository_id",
+        "digest",
+        sqlite_where=text("blob_id IS NULL AND child_id IS NULL"),
+        postgresql_where=text("blob_id IS NULL AND child_id IS NULL"),
+    ),
+)
+
+tags: Final = Table(
+    "tags",
+    metadata,
+    _of("repository_id", "repositories.id"),
+    _word("name"),
+    _of("manifest_id", "manifests.id"),
+    _time("updated_at"),
+    PrimaryKeyConstraint("repository_id", "name"),
+    Index(None, "manifest_id"),
+    sqlite_with_rowid=False,
+)
+
+tag_history: Final = Table(
+    "tag_history",
+    metadata,
+    _id(),
+    _of("repository_id", "repositories.id"),
+    _word("tag"),
+    # Where it pointed from then on; null where it was removed.
+    _word("digest", nullable=True),
+    _word("previous", nullable=True),
+    Column("actor", Text, nullable=False),
+    _time("at"),
+    Index(None, "repository_id", "tag", "id"),
+    sqlite_autoincrement=True,
+)
+
+uploads: Final = Table(
+    "uploads",
+    metadata,
+    Column("id", Word, primary_key=True),
+    # A name, not an id: an upload alone makes no repository.
+    _word("repository"),
+    Column("actor", Text, nullable=False),
+    # Raised by every writer; only the last one may report what it wrote.
+    Column("epoch", Integer, nullable=False),
+    _word("parts"),
+    # The digest of the bytes so far, in the algorithm the client is expected to finish with.
+    _word("digest"),
+    Column("hash_state", LargeBinary),
+    _word("incarnation"),
+    # Set when it is finished: a repeated PUT is then answered again.
+    _word("finished", nullable=True),
+    _time("started_at"),
+    _time("touched_at"),
+    Column("content", LargeBinary),
+    Index(None, "touched_at"),
+)
+
+events: Final = Table(
+    "events",
+    metadata,
+    _id(),
+    _time("at"),
+    _word("kind"),
+    _word("repository"),
+    Column("actor", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    # PostgreSQL's number of the writing transaction: readers stay below what may still commit.
+    Column("transaction", BigInteger, nullable=False, server_default=text("0")),
+    Index(None, "transaction", "id"),
+    sqlite_autoincrement=True,
+)
+
+trash_manifests: Final = Table(
+    "trash_manifests",
+    metadata,
+    _id(),
+    _of("repository_id", "repositories.id"),
+    _word("digest"),
+    _word("media_type"),
+    # A JSON list of the tags that pointed at it.
+    Column("tags", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    _time("pushed_at"),
+    _time("deleted_at"),
+    _time("purge_after"),
+    Column("content", LargeBinary, nullable=False),
+    Index(None, "purge_after"),
+    Index(None, "repository_id", "digest"),
+    sqlite_autoincrement=True,
+)
+
+trash_edges: Final = Table(
+    "trash_edges",
+    metadata,
+    Column("trash_id", Id, ForeignKey("trash_manifests.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    _of("repository_id", "repositories.id"),
+    _of("blob_id", "blobs.id"),
+    PrimaryKeyConstraint("trash_id", "position"),
+    Index(None, "blob_id", "repository_id"),
+)
+
+trash_tags: Final = Table(
+    "trash_tags",
+    metadata,
+    _id(),
+    _of("repository_id", "repositories.id"),
+    _word("name"),
+    _word("digest"),
+    Column("actor", Text, nullable=False),
+    _time("deleted_at"),
+    _time("purge_after"),
+    Index(None, "purge_after"),
+    sqlite_autoincrement=True,
+)
+
+trash_links: Final = Table(
+    "trash_links",
+    metadata,
+    _of("repository_id", "repositories.id"),
+    _of("blob_id", "blobs.id"),
+    # Who deleted it; null where its lease ran out: then a new reference brings it back.
+    Column("actor", Text),
+    _time("deleted_at"),
+    _time("purge_after"),
+    PrimaryKeyConstraint("repository_id", "blob_id"),
+    Index(None, "purge_after"),
+    Index(None, "blob_id"),
+)
+
+trash_blobs: Final = Table(
+    "trash_blobs",
+    metadata,
+    Column("storage_key", Word, primary_key=True),
+    _word("digest"),
+    Column("size", BigInteger, nullable=False),
+    # 'waiting', then 'purging': only then may its bytes be gone.
+    _word("state"),
+    _time("purge_after"),
+    Index(None, "state", "purge_after"),
+)
+
+jobs: Final = Table(
+    "jobs",
+    metadata,
+    Column("name", Word, primary_key=True),
+    _time("due_at"),
+    _time("leased_until"),
+    _word("holder", nullable=True),
+    _time("finished_at", nullable=True),
+    Column("failures", Integer, nullable=False),
+    Column("error", Text),
+)

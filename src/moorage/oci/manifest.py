@@ -1,0 +1,201 @@
+"""Manifests and indexes: from the exact bytes pushed to what they refer to.
+
+The bytes are the truth and are stored as they came; a `Manifest` only says what we need to know about them.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, NoReturn
+
+from moorage.errors import Code, RegistryError
+from moorage.oci import mediatypes
+from moorage.oci.digest import Digest
+
+REFERENCES: Final = 10_000
+"""Most descriptors in one manifest; a real image has fewer than 130 layers."""
+
+
+class Role(Enum):
+    """In which place of a manifest a descriptor stands."""
+
+    CONFIG = "config"
+    LAYER = "layer"
+    CHILD = "child"
+    SUBJECT = "subject"
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A reference to content (image-spec, "Content Descriptors").  `size` is in bytes."""
+
+    role: Role
+    media_type: str
+    digest: Digest
+    size: int
+    urls: tuple[str, ...] = ()
+
+    @property
+    def elsewhere(self) -> bool:
+        """The content may be kept elsewhere: a non-distributable layer, or one that names `urls`."""
+        return self.role is Role.LAYER and (bool(self.urls) or mediatypes.is_foreign(self.media_type))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What an image manifest, an index or an artifact manifest says."""
+
+    media_type: str
+    references: tuple[Descriptor, ...]
+    """Config, layers and children, in the order of the document; the subject is not among them."""
+    subject: Descriptor | None
+    artifact_type: str | None
+    """What referrers lists show: `artifactType`, else an image's config media type ("Listing Referrers")."""
+    annotations: dict[str, str]
+
+    @staticmethod
+    def parse(body: bytes, content_type: str | None) -> "Manifest":
+        """Read a pushed manifest.  Raises MANIFEST_INVALID, saying where and what."""
+        document = _document(body)
+        media_type = _media_type(document, content_type)
+        if document.get("schemaVersion") != 2 and media_type != mediatypes.OCI_ARTIFACT:
+            _invalid("'schemaVersion' must be 2; images of the old schema 1 are not accepted, push them again")
+        _not_both(document)
+        references = (
+            tuple(_many(document, "manifests", Role.CHILD))
+            if media_type in mediatypes.INDEXES
+            else tuple(_image(document, media_type))
+        )
+        if len(references) > REFERENCES:
+            _invalid(f"it has {len(references)} descriptors; {REFERENCES} are the most")
+        subject = _descriptor(document["subject"], Role.SUBJECT, "subject") if document.get("subject") else None
+        return Manifest(media_type, references, subject, _artifact_type(document, media_type), _annotations(document))
+
+
+def _invalid(reason: str) -> NoReturn:
+    raise RegistryError(Code.MANIFEST_INVALID, f"the manifest is not valid: {reason}", reason=reason)
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant)
+        if b"\\u" in body:  # an escaped lone surrogate is no text; nothing after us could encode it
+            json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeError:
+        _invalid("it is not UTF-8 text")
+    except RecursionError:
+        _invalid("it is nested too deeply")
+    except ValueError as reason:
+        _invalid(f"it is not JSON: {str(reason)[:200]}")
+    if not isinstance(document, dict):
+        _invalid("it is not a JSON object")
+    return document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse duplicate keys: two readers could each believe another one."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return result
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _media_type(document: dict[str, Any], content_type: str | None) -> str:
+    """The header and the document must agree (CVE-2021-41190); either may be silent, not both and vague."""
+    header = mediatypes.essence(content_type or "")
+    inside = document.get("mediaType")
+    if inside is not None and not isinstance(inside, str):
+        _invalid("'mediaType' is not a string")
+    if header and inside and header != inside:
+        _invalid(f"Content-Type is {header!a}, but 'mediaType' is {inside!a}")
+    media_type = header or inside or _guessed(document)
+    if media_type in mediatypes.SCHEMA_1:
+        _invalid("images of the old schema 1 are not accepted; push with a current client")
+    if media_type not in mediatypes.IMAGES | mediatypes.INDEXES:
+        known = ", ".join(sorted(mediatypes.IMAGES | mediatypes.INDEXES))
+        _invalid(f"the media type {media_type[:200]!a} is not a manifest's; accepted are {known}")
+    return media_type
+
+
+def _guessed(document: dict[str, Any]) -> str:
+    if "manifests" in document:
+        return mediatypes.OCI_INDEX
+    return mediatypes.OCI_IMAGE
+
+
+def _not_both(document: dict[str, Any]) -> None:
+    """A document that reads as an image and as an index is neither (CVE-2021-41190)."""
+    if "manifests" in document and ("layers" in document or "config" in document):
+        _invalid("it has both 'manifests' and 'layers' or 'config'")
+    if "fsLayers" in document or "history" in document:
+        _invalid("it has fields of the old schema 1")
+
+
+def _image(document: dict[str, Any], media_type: str) -> Iterator[Descriptor]:
+    if "manifests" in document:
+        _invalid(f"an image ({media_type}) cannot have 'manifests'")
+    if media_type == mediatypes.OCI_ARTIFACT:
+        yield from _many(document, "blobs", Role.LAYER)
+        return
+    if not isinstance(document.get("config"), dict):
+        _invalid("an image needs a 'config' descriptor")
+    yield _descriptor(document["config"], Role.CONFIG, "config")
+    yield from _many(document, "layers", Role.LAYER)
+
+
+def _many(document: dict[str, Any], key: str, role: Role) -> Iterator[Descriptor]:
+    """A list of descriptors; Go writes an empty list as null."""
+    if role is Role.CHILD and ("layers" in document or "config" in document):
+        _invalid("an index cannot have 'layers' or 'config'")
+    entries = document.get(key)
+    if entries is None:
+        entries = []
+    if not isinstance(entries, list):
+        _invalid(f"'{key}' is not a list")
+    for place, entry in enumerate(entries):
+        yield _descriptor(entry, role, f"{key}[{place}]")
+
+
+def _descriptor(entry: object, role: Role, where: str) -> Descriptor:
+    if not isinstance(entry, dict):
+        _invalid(f"'{where}' is not a descriptor")
+    media_type, digest, size = entry.get("mediaType"), entry.get("digest"), entry.get("size")
+    if not isinstance(media_type, str) or not media_type:
+        _invalid(f"'{where}' has no 'mediaType'")
+    if not isinstance(digest, str):
+        _invalid(f"'{where}' has no 'digest'")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
+        _invalid(f"'{where}' has no valid 'size'")
+    try:
+        parsed = Digest.parse(digest)
+    except RegistryError as error:
+        _invalid(f"'{where}': {error.message}")
+    urls = entry.get("urls") or []
+    if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+        _invalid(f"'{where}' has 'urls' that are not a list of strings")
+    return Descriptor(role, media_type, parsed, size, tuple(urls))
+
+
+def _artifact_type(document: dict[str, Any], media_type: str) -> str | None:
+    named = document.get("artifactType")
+    if named is not None and not isinstance(named, str):
+        _invalid("'artifactType' is not a string")
+    if named:
+        return named
+    if media_type in mediatypes.INDEXES or media_type == mediatypes.OCI_ARTIFACT:
+        return None
+    return str(document["config"]["mediaType"])
+
+
+def _annotations(document: dict[str, Any]) -> dict[str, str]:
+    found = document.get("annotations")
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        _invalid("'annotations' is not an object of strings")
+    return found

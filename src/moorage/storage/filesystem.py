@@ -1,0 +1,184 @@
+"""Blobs in a folder.
+
+    <root>/
+    └── blobs/
+        ├── incarnation            a random word, new whenever the first process opens the store
+        └── u/
+            ├── 00/ … ff/          all made when the store is opened, so that one fsync names a file
+            └── 3f/
+                └── 3f0c…d1        one object, written in place from its first byte, never renamed
+
+Keys are paths below the root, so that blobs which another registry wrote there can be served where they lie.
+An object whose row was never written is found by its age and removed by the collector.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from moorage.errors import Code, RegistryError
+from moorage.oci.digest import Buffer
+from moorage.storage.store import Appending, BlobStore, Content, File, Parts, StoredKey
+
+_KEY: Final = re.compile(r"(?!.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class FilesystemStore:
+    """The blob store for one machine, or for several that share a folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the store below `root`, making what is missing.  Raises UNAVAILABLE where that cannot be done."""
+        self._root = os.fspath(root.absolute())
+        self._uploads = root.absolute() / "blobs" / "u"
+        with _explained(f"open the blob folder {root}"):
+            self._make_shards()
+            self._witness, self.incarnation = _incarnation(root.absolute() / "blobs" / "incarnation")
+
+    def append(self, key: str, parts: Parts, /) -> Appending:
+        with _explained("write a blob"):
+            fd = os.open(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                return _FileAppending(fd, sum(parts))
+            except BaseException:
+                os.close(fd)
+                raise
+
+    def seal(self, key: str, parts: Parts, /) -> None:
+        path = self._path(key)
+        with _explained("make a blob durable"):
+            _sync(path, os.fdatasync, sum(parts))
+            _sync(os.path.dirname(path), os.fsync, None)  # noqa: PTH120 - the hot path stays with plain strings
+
+    def open(self, key: str, start: int, stop: int, /) -> Content:
+        try:
+            fd = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
+        return File(fd, start, stop - start, os.fstat(fd).st_size)
+
+    def delete(self, key: str, /) -> None:
+        with _explained("delete a blob"):
+            Path(self._path(key)).unlink(missing_ok=True)
+
+    def keys(self) -> Iterator[StoredKey]:
+        for shard in self._uploads.iterdir():
+            with os.scandir(shard) as entries:
+                for entry in entries:
+                    try:
+                        found = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
+                    yield StoredKey(f"blobs/u/{shard.name}/{entry.name}", found.st_size, found.st_mtime)
+
+    def check(self) -> None:
+        with _explained(f"write below {self._root}"):
+            if not os.access(self._uploads, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if os.statvfs(self._uploads).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def close(self) -> None:
+        """Let go of the folder; for tests, as the end of a process does the same."""
+        os.close(self._witness)
+
+    def _path(self, key: str) -> str:
+        """The file of a key.  Keys are made by us, so a strange one is a defect, and never leaves the root."""
+        if not _KEY.fullmatch(key):
+            raise ValueError(f"not a storage key: {key!a}")
+        return f"{self._root}/{key}"
+
+    def _make_shards(self) -> None:
+        self._uploads.mkdir(parents=True, exist_ok=True)
+        made = False
+        for number in range(256):
+            shard = self._uploads / f"{number:02x}"
+            if not shard.is_dir():
+                shard.mkdir(exist_ok=True)
+                made = True
+        if made:
+            for folder in (self._uploads, *self._uploads.parents[:2], self._uploads.parents[1].parent):
+                _sync(os.fspath(folder), os.fsync, None)
+
+
+class _FileAppending:
+    """One writer's turn at a file, held by a lock that the kernel drops with the process."""
+
+    def __init__(self, fd: int, offset: int) -> None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RegistryError(
+                Code.RANGE_INVALID, "another client is writing to this upload; ask for its state and try again"
+            ) from None
+        if os.fstat(fd).st_size < offset:
+            raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
+        os.ftruncate(fd, offset)
+        self._fd, self._offset = fd, offset
+
+    def write(self, data: Buffer, /) -> None:
+        view = memoryview(data)
+        with _explained("write a blob"):
+            while view:
+                written = os.pwrite(self._fd, view, self._offset)
+                self._offset += written
+                view = view[written:]
+
+    def close(self) -> Parts:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+        return (self._offset,)
+
+
+def _sync(path: str, sync: Callable[[int], None], size: int | None) -> None:
+    """Sync a file or folder; a file must have `size` bytes.
+
+    A failed sync is never tried again on the same pages: the kernel may have marked them clean.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if size is not None and os.fstat(fd).st_size != size:
+            raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
+        sync(fd)
+    finally:
+        os.close(fd)
+
+
+def _incarnation(path: Path) -> tuple[int, str]:
+    """Share the store's incarnation with the processes that have it open, or begin a new one if there are none.
+
+    The lock is held, shared, for the life of the process.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    else:
+        os.pwrite(fd, secrets.token_hex(16).encode(), 0)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    return fd, os.pread(fd, 32, 0).decode()
+
+
+@contextmanager
+def _explained(deed: str) -> Iterator[None]:
+    """Turn what the operating system says into a refusal that says what could not be done, and why."""
+    try:
+        yield
+    except OSError as reason:
+        why = os.strerror(reason.errno) if reason.errno else str(reason)
+        if reason.errno in _FULL:
+            raise RegistryError(
+                Code.STORAGE_FULL, f"the registry cannot {deed}: {why}; its operator must free or add space"
+            ) from reason
+        raise RegistryError(Code.UNAVAILABLE, f"the registry cannot {deed}: {why}") from reason
+
+
+_: type[BlobStore] = FilesystemStore

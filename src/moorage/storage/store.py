@@ -1,0 +1,96 @@
+"""The promises of a blob store.
+
+A store keeps bytes under opaque keys and knows nothing of digests, repositories or uploads: what exists is said
+by rows alone.  All methods block and are called from worker threads, except `open`, which is quick.
+
+The protocol is made so that object storage can keep it: nothing is renamed, nothing finished is appended to, and
+nothing is listed while a client waits.  What a store must remember of an unfinished object, its `Parts`, is kept
+by the caller, in the upload's row.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from moorage.oci.digest import Buffer
+
+INLINE: Final = 16 * 1024
+"""Blobs of at most this many bytes live in their row, under no key."""
+
+Parts = tuple[int, ...]
+"""Sizes in bytes of what was appended so far, in order; their sum is the offset of the next byte."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An open file of `size` bytes, `start` to `start + count` of it wanted.  The receiver closes `fd`."""
+
+    fd: int
+    start: int
+    count: int
+    size: int
+
+
+Content = bytes | File | Iterator[bytes]
+"""Bytes on their way out, in the form that is cheapest for the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """One stored object: `modified` is the time of its last change, in seconds since the epoch."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class Appending(Protocol):
+    """Bytes on their way in.  One writer at a time; others are refused while it lives."""
+
+    def write(self, data: Buffer, /) -> None:
+        """Add all of `data`.  Raises STORAGE_FULL or UNAVAILABLE; the object then ends anywhere within it."""
+        ...
+
+    def close(self) -> Parts:
+        """End the turn and say what is there now.  Does not make it durable."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Where blobs' bytes are kept.  Every implementation passes `tests/promises/test_blobstore.py`."""
+
+    @property
+    def incarnation(self) -> str:
+        """Changes whenever bytes that were appended but not sealed may have been lost, as by a power cut.
+
+        Stays the same for all processes that use the store as long as one of them lives.
+        """
+        ...
+
+    def append(self, key: str, parts: Parts, /) -> Appending:
+        """Go on writing `key` where `parts` end; whatever lies behind that point is forgotten.
+
+        Raises RANGE_INVALID while another writer is at it, BLOB_UPLOAD_INVALID where fewer bytes are there than
+        `parts` say.
+        """
+        ...
+
+    def seal(self, key: str, parts: Parts, /) -> None:
+        """Return only when the object is whole and survives a power cut.  Raises STORAGE_FULL or UNAVAILABLE."""
+        ...
+
+    def open(self, key: str, start: int, stop: int, /) -> Content:
+        """Bytes `start` up to `stop`.  Raises BLOB_UNKNOWN where the object is missing."""
+        ...
+
+    def delete(self, key: str, /) -> None:
+        """Remove an object, finished or not; one that is not there is no error."""
+        ...
+
+    def keys(self) -> Iterator[StoredKey]:
+        """Everything stored, in no order, slowly: for maintenance, never while a client waits."""
+        ...
+
+    def check(self) -> None:
+        """Raise UNAVAILABLE, saying why, where the store cannot be written: what readiness asks."""
+        ...
