@@ -84,9 +84,11 @@ async def finish(
     if upload.offset == 0 and upload.digest.algorithm != digest.algorithm:
         upload = replace(upload, digest=hasher(digest.algorithm).digest())
     upload = await _receive(registry, upload, body)
-    if await digest_in(registry, upload, digest.algorithm) != digest:
+    try:
+        _compare(upload, await digest_in(registry, upload, digest.algorithm), digest)
+    except RegistryError:
         await registry.db.write(_forget, upload, registry.now(), durable=False)
-        raise _mismatch(upload, digest)
+        raise
     await _seal(registry, upload)
     await registry.db.write(_name, registry, permit, upload, digest, True)
     return digest
@@ -99,8 +101,7 @@ async def whole(registry: Registry, permit: Permit, digest: Digest, body: Source
     intake = Intake(registry.store, upload, hasher(digest.algorithm))
     try:
         upload = await intake.take(body)
-        if upload.digest != digest:
-            raise _mismatch(upload, digest)
+        _compare(upload, upload.digest, digest)
     except BaseException:
         if intake.progress().content is None:
             await in_thread(registry.store.delete, key_of(upload))
@@ -202,12 +203,13 @@ async def _seal(registry: Registry, upload: Upload) -> None:
         await in_thread(registry.store.seal, key_of(upload), upload.parts)
 
 
-def _mismatch(upload: Upload, digest: Digest) -> RegistryError:
-    return RegistryError(
-        Code.DIGEST_INVALID,
-        f"the {upload.offset} bytes that arrived do not have the digest {digest}; push the blob again",
-        digest=str(digest),
-    )
+def _compare(upload: Upload, arrived: Digest, wanted: Digest) -> None:
+    if arrived != wanted:
+        raise RegistryError(
+            Code.DIGEST_INVALID,
+            f"the {upload.offset} bytes that arrived do not have the digest {wanted}; push the blob again",
+            digest=str(wanted),
+        )
 
 
 def _forget(tx: Tx, upload: Upload, now: int) -> None:
@@ -216,7 +218,7 @@ def _forget(tx: Tx, upload: Upload, now: int) -> None:
         trash.discard(tx, key_of(upload), upload.digest, upload.offset, now)
 
 
-def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, has_row: bool) -> None:  # noqa: FBT001
+def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, has_row: bool) -> None:
     """The rows that make durable bytes a blob of the repository."""
     now = registry.now()
     if has_row and uploads.advance(tx, replace(upload, finished=digest, content=None, hash_state=None), now) is None:

@@ -59,4 +59,7 @@ def after(tx: Tx, cursor: Cursor, most: int) -> list[Event]:
     """
     prepared = _NEXT_ANY if tx.dialect == "sqlite" else _NEXT_SETTLED
     rows = prepared.all(tx, transaction=cursor[0], id=cursor[1], most=most)
-    return [Event((row[0], row[1]), *row[2:6], json.loads(row[6])) for row in rows]
+    return [
+        Event((transaction, identity), at, kind, repository, actor, json.loads(facts))
+        for transaction, identity, at, kind, repository, actor, facts in rows
+    ]

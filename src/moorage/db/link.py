@@ -24,12 +24,12 @@ class Link:
 
     def __init__(self, engine: Engine) -> None:
         """Connect.  Raises SQLAlchemy's errors."""
-        self._connection = engine.connect()
-        raw = self._connection.connection.driver_connection
+        self.connection = engine.connect()
+        raw = self.connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         self._raw = raw
         self._durable: bool | None = None
-        self.tx = Tx("sqlite", self._connection, raw)
+        self.tx = Tx("sqlite", self.connection, raw)
 
     def begin(self, *, durable: bool) -> None:
         """Begin to write.  Durable commits are fsynced; others keep their order and survive all but a power cut."""
@@ -68,7 +68,7 @@ class Link:
         with suppress(sqlite3.Error, DBAPIError):
             self.roll_back()
         with suppress(sqlite3.Error, DBAPIError):
-            self._connection.close()
+            self.connection.close()
         with suppress(sqlite3.Error):
             self._raw.close()
 

@@ -29,19 +29,23 @@ def keep_tag(tx: Tx, repository: Repository, tag: Tag, digest: Digest, actor: st
 
 def keep_manifest(tx: Tx, identity: int, tags: Sequence[Tag], actor: str, now: int, purge_after: int) -> None:
     """Copy a live manifest, with what it holds on to, before its row goes."""
-    live = tx.execute(
-        select(
-            manifests.c.repository_id,
-            manifests.c.digest,
-            manifests.c.media_type,
-            manifests.c.pushed_at,
-            manifests.c.content,
-        ).where(manifests.c.id == identity)
-    ).one()
+    live = (
+        tx.execute(
+            select(
+                manifests.c.repository_id,
+                manifests.c.digest,
+                manifests.c.media_type,
+                manifests.c.pushed_at,
+                manifests.c.content,
+            ).where(manifests.c.id == identity)
+        )
+        .mappings()
+        .one()
+    )
     kept = tx.execute(
         insert(tx, trash_manifests).returning(trash_manifests.c.id),
         {
-            **live._mapping,
+            **live,
             "tags": json.dumps([tag.value for tag in tags]),
             "actor": actor,
             "deleted_at": now,
@@ -51,7 +55,7 @@ def keep_manifest(tx: Tx, identity: int, tags: Sequence[Tag], actor: str, now: i
     held = select(edges.c.position, edges.c.repository_id, edges.c.blob_id).where(
         edges.c.manifest_id == identity, edges.c.blob_id.is_not(None)
     )
-    rows = [{**row._mapping, "trash_id": kept} for row in tx.execute(held).fetchall()]
+    rows = [{**row, "trash_id": kept} for row in tx.execute(held).mappings().fetchall()]
     if rows:
         tx.execute(insert(tx, trash_edges), rows)
 

@@ -1,0 +1,99 @@
+"""Deleting: gone at once for clients, kept in the trash for a while (distribution-spec, "Content Management")."""
+
+from moorage.access.permit import Action, Permit
+from moorage.core.ports import DeleteBlob, DeleteManifest, DeleteTag
+from moorage.core.registry import Registry
+from moorage.db import blobs, events, manifests, repositories, tags, trash
+from moorage.db.engine import Tx
+from moorage.errors import Code, RegistryError
+from moorage.oci.digest import Digest
+from moorage.oci.names import Tag
+
+
+async def tag(registry: Registry, permit: Permit, name: Tag) -> None:
+    """Take a tag away; the manifest stays.  Raises MANIFEST_UNKNOWN where there is no such tag."""
+    _check(registry, permit)
+    await registry.db.write(_tag, registry, permit, name)
+
+
+async def manifest(registry: Registry, permit: Permit, digest: Digest) -> None:
+    """Take a manifest and every tag that names it away.  Raises MANIFEST_UNKNOWN."""
+    _check(registry, permit)
+    await registry.db.write(_manifest, registry, permit, digest)
+
+
+async def blob(registry: Registry, permit: Permit, digest: Digest) -> None:
+    """Take a blob out of the repository.
+
+    Raises BLOB_UNKNOWN, and UNSUPPORTED while a manifest of the repository refers to it.
+    """
+    _check(registry, permit)
+    await registry.db.write(_blob, registry, permit, digest)
+
+
+def _check(registry: Registry, permit: Permit) -> None:
+    permit.require(Action.DELETE)
+    if registry.policy.read_only:
+        raise RegistryError(Code.UNSUPPORTED, "the registry is read-only (storage.maintenance.readonly)")
+    if not registry.policy.delete:
+        raise RegistryError(
+            Code.UNSUPPORTED, "deleting is switched off (storage.delete.enabled: false); ask the registry's operator"
+        )
+
+
+def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag) -> None:
+    now, actor = registry.now(), permit.actor.name
+    repository = repositories.find(tx, permit.repository)
+    if repository is None:
+        raise _unknown(permit, name)
+    repositories.lock(tx, repository)
+    registry.ask_gates(tx, permit, DeleteTag(name))
+    digest = tags.remove(tx, repository, name, actor, now)
+    if digest is None:
+        raise _unknown(permit, name)
+    trash.keep_tag(tx, repository, name, digest, actor, now, now + registry.policy.undo)
+    facts: dict[str, object] = {"tag": name.value, "digest": str(digest)}
+    events.append(tx, "tag.deleted", repository.name.value, actor, facts, now)
+
+
+def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> None:
+    now, actor = registry.now(), permit.actor.name
+    repository = repositories.find(tx, permit.repository)
+    if repository is not None:
+        repositories.lock(tx, repository)
+    stored = manifests.find(tx, permit.repository, digest)
+    if repository is None or stored is None:
+        raise _unknown(permit, digest)
+    named = tags.pointing_at(tx, stored.id)
+    registry.ask_gates(tx, permit, DeleteManifest(digest, tuple(named)))
+    trash.keep_manifest(tx, stored.id, named, actor, now, now + registry.policy.undo)
+    for name in named:
+        tags.remove(tx, repository, name, actor, now)
+    manifests.remove(tx, stored.id)
+    facts: dict[str, object] = {"digest": str(digest), "tags": [name.value for name in named]}
+    events.append(tx, "manifest.deleted", repository.name.value, actor, facts, now)
+
+
+def _blob(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> None:
+    now, actor = registry.now(), permit.actor.name
+    repository = repositories.find(tx, permit.repository)
+    if repository is not None:
+        repositories.lock(tx, repository)
+    linked = blobs.find(tx, permit.repository, digest)
+    if repository is None or linked is None:
+        raise RegistryError(Code.BLOB_UNKNOWN, f"there is no blob {digest} in {permit.repository}", digest=str(digest))
+    referring = blobs.referring(tx, linked)
+    if referring is not None:
+        raise RegistryError(
+            Code.UNSUPPORTED,
+            f"the blob {digest} is part of the manifest {referring}; delete that first",
+            manifest=str(referring),
+        )
+    registry.ask_gates(tx, permit, DeleteBlob(digest))
+    blobs.unlink(tx, repository, linked.blob, actor, now, now + registry.policy.undo)
+
+
+def _unknown(permit: Permit, reference: Tag | Digest) -> RegistryError:
+    return RegistryError(
+        Code.MANIFEST_UNKNOWN, f"there is no manifest {reference} in {permit.repository}", reference=str(reference)
+    )

@@ -1,0 +1,128 @@
+"""Finding out what is here: tags, referrers, the catalog (distribution-spec, "Content Discovery")."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from moorage.access.permit import Action, CatalogPermit, Permit
+from moorage.core.registry import Registry
+from moorage.db import manifests, repositories, tags
+from moorage.db.engine import Tx
+from moorage.db.manifests import Referrer
+from moorage.errors import Code, RegistryError
+from moorage.oci import mediatypes
+from moorage.oci.digest import Digest
+from moorage.oci.names import RepositoryName, Tag
+
+TAGS_PAGE: Final = 10_000
+"""Most tags in one answer; also what a client gets that asks for no number."""
+
+CATALOG_PAGE: Final = 100
+"""Repositories in an answer to a client that asks for no number."""
+
+REFERRERS_PAGE: Final = 1_000
+REFERRERS_BYTES: Final = 3 * 1024 * 1024
+"""A page of referrers stays below the 4 MiB that clients read."""
+
+_FALLBACK = re.compile(r"sha256-([a-f0-9]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of names; `more` says whether others follow, `size` how many were asked for at most."""
+
+    names: tuple[str, ...]
+    more: bool
+    size: int
+
+
+async def tag_page(registry: Registry, permit: Permit, size: int | None, after: str) -> Page:
+    """Tags behind `after`, in byte order.  Raises NAME_UNKNOWN."""
+    permit.require(Action.PULL)
+    most = TAGS_PAGE if size is None else min(size, TAGS_PAGE)
+    found = await registry.db.scan(_tags, permit.repository, after, most + 1)
+    if found is None:
+        raise RegistryError(
+            Code.NAME_UNKNOWN, f"there is no repository {permit.repository}", name=permit.repository.value
+        )
+    return Page(tuple(found[:most]), most > 0 and len(found) > most, most)
+
+
+async def catalog_page(
+    registry: Registry,
+    permit: CatalogPermit,
+    visible: Callable[[RepositoryName], bool],
+    size: int | None,
+    after: str,
+    most: int,
+) -> Page:
+    """Repositories behind `after` that are `visible` to the permit's actor, in byte order."""
+    wanted = min(CATALOG_PAGE if size is None else size, most)
+    found: list[str] = []
+    while wanted and len(found) <= wanted:
+        names = await registry.db.scan(repositories.page, after, wanted + 1)
+        found += [name for name in names if visible(RepositoryName.parse(name))]
+        if len(names) <= wanted:
+            break
+        after = names[-1]
+    return Page(tuple(found[:wanted]), len(found) > wanted, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Referrers:
+    """One page of the manifests that refer to a subject; `more` is where the next page begins, or None."""
+
+    content: bytes
+    more: str | None
+
+
+async def referrers(
+    registry: Registry, permit: Permit, subject: Digest, types: Sequence[str], after: str = ""
+) -> Referrers:
+    """An image index of what refers to `subject`, of one of `types` if any are given; empty if nothing does."""
+    permit.require(Action.PULL)
+    found = await registry.db.scan(manifests.referrers, permit.repository, subject, types, after, REFERRERS_PAGE + 1)
+    entries: list[dict[str, object]] = []
+    room = REFERRERS_BYTES
+    for one in found[:REFERRERS_PAGE]:
+        entry = _entry(one)
+        room -= len(json.dumps(entry)) + 1
+        if room < 0 and entries:
+            break
+        entries.append(entry)
+    more = str(entries[-1]["digest"]) if len(entries) < len(found) else None
+    return Referrers(_index(entries), more)
+
+
+async def synthesised_fallback(registry: Registry, permit: Permit, tag: Tag) -> bytes | None:
+    """The index that an older client expects under a subject's fallback tag, made from what refers to it.
+
+    None where the tag is no fallback tag, or nothing refers to its subject ("Referrers Tag Schema").
+    """
+    match = _FALLBACK.fullmatch(tag.value)
+    if match is None:
+        return None
+    subject = Digest("sha256", match[1])
+    if not await registry.db.scan(manifests.referrers, permit.repository, subject, (), "", 1):
+        return None
+    return (await referrers(registry, permit, subject, ())).content
+
+
+def _tags(tx: Tx, name: RepositoryName, after: str, most: int) -> list[str] | None:
+    found = tags.page(tx, name, after, most)
+    return found if found or repositories.find(tx, name) else None
+
+
+def _entry(one: Referrer) -> dict[str, object]:
+    entry: dict[str, object] = {"mediaType": one.media_type, "digest": str(one.digest), "size": one.size}
+    if one.artifact_type:
+        entry["artifactType"] = one.artifact_type
+    if one.annotations:
+        entry["annotations"] = one.annotations
+    return entry
+
+
+def _index(entries: list[dict[str, object]]) -> bytes:
+    return json.dumps({"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": entries}).encode()

@@ -1,0 +1,111 @@
+"""Pulling: one indexed read, then the exact bytes (distribution-spec, "Pull")."""
+
+from dataclasses import dataclass
+
+from moorage.access.permit import Action, Permit
+from moorage.core.discover import synthesised_fallback
+from moorage.core.registry import Registry
+from moorage.db import blobs, manifests
+from moorage.db.blobs import Linked
+from moorage.db.engine import Tx
+from moorage.db.manifests import Stored
+from moorage.errors import Code, RegistryError
+from moorage.oci import mediatypes
+from moorage.oci.digest import Digest
+from moorage.oci.names import Reference, Tag
+from moorage.storage.store import Content, File
+from moorage.telemetry import logger
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest on its way out; `content` is None where only its head was asked for."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    content: bytes | None
+
+
+async def manifest(registry: Registry, permit: Permit, reference: Reference, *, head: bool = False) -> Manifest:
+    """What a tag or digest names.  Raises MANIFEST_UNKNOWN, or DENIED where a room holds it back."""
+    permit.require(Action.PULL)
+    look = manifests.find if head else manifests.read
+    stored = await registry.db.read(look, permit.repository, reference)
+    if stored is None:
+        return await _fallback(registry, permit, reference)
+    _check_hold(stored)
+    return Manifest(stored.digest, stored.media_type, stored.size, stored.content)
+
+
+async def blob(registry: Registry, permit: Permit, digest: Digest) -> Linked:
+    """A blob of the repository, ready for `open_blob`.  Raises BLOB_UNKNOWN."""
+    permit.require(Action.PULL)
+    linked = await registry.db.read(blobs.read, permit.repository, digest)
+    if linked is None:
+        raise _unknown(permit, digest)
+    return linked
+
+
+async def blob_head(registry: Registry, permit: Permit, digest: Digest) -> Linked:
+    """A blob of the repository, without its bytes.  Raises BLOB_UNKNOWN.
+
+    A client that may push takes the answer for leave to skip an upload: so what nothing refers to yet is kept
+    for it long enough, and that is written down before it is told.
+    """
+    permit.require(Action.PULL)
+    linked = await registry.db.read(blobs.find, permit.repository, digest)
+    if linked is None:
+        raise _unknown(permit, digest)
+    lease = registry.policy.lease
+    if permit.may(Action.PUSH) and linked.leased_until < registry.now() + lease // 2:
+        try:
+            kept = await registry.db.write(_renew, registry, linked)
+        except RegistryError as error:
+            logger(__name__).warning("a lease was not renewed", digest=str(digest), error=error.message)
+            kept = False
+        if not kept:
+            raise _unknown(permit, digest)
+    return linked
+
+
+def open_blob(registry: Registry, linked: Linked, start: int, stop: int) -> Content:
+    """Bytes `start` up to `stop` of a blob.  Raises BLOB_UNKNOWN where the store has lost or cut it."""
+    blob = linked.blob
+    if blob.content is not None:
+        return blob.content[start:stop]
+    content = registry.store.open(blob.key or "", start, stop)
+    if isinstance(content, File) and content.size != blob.size:
+        import os
+
+        os.close(content.fd)
+        logger(__name__).error("a stored blob has the wrong size", digest=str(blob.digest), key=blob.key)
+        raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are damaged in the storage; push it again")
+    return content
+
+
+def _unknown(permit: Permit, digest: Digest) -> RegistryError:
+    return RegistryError(Code.BLOB_UNKNOWN, f"there is no blob {digest} in {permit.repository}", digest=str(digest))
+
+
+def _check_hold(stored: Stored) -> None:
+    if stored.hold is not None:
+        raise RegistryError(Code.DENIED, f"{stored.digest} may not be pulled: {stored.hold}", digest=str(stored.digest))
+
+
+def _renew(tx: Tx, registry: Registry, linked: Linked) -> bool:
+    return blobs.referring(tx, linked) is not None or blobs.renew(tx, linked, registry.now() + registry.policy.lease)
+
+
+async def _fallback(registry: Registry, permit: Permit, reference: Reference) -> Manifest:
+    """Answer clients that look for referrers under a tag made of the subject's digest; else it is unknown."""
+    content = None
+    if isinstance(reference, Tag):
+        content = await synthesised_fallback(registry, permit, reference)
+    if content is None:
+        raise RegistryError(
+            Code.MANIFEST_UNKNOWN,
+            f"there is no manifest {reference} in {permit.repository}",
+            reference=str(reference),
+        )
+    return Manifest(Digest.of(content), mediatypes.OCI_INDEX, len(content), content)

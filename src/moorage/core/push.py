@@ -1,0 +1,162 @@
+"""Pushing manifests (distribution-spec, "Pushing manifests")."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from moorage.access.permit import Action, Permit
+from moorage.core.intake import in_thread
+from moorage.core.ports import PushManifest
+from moorage.core.registry import Registry
+from moorage.db import blobs, events, manifests, repositories, tags
+from moorage.db.blobs import Blob
+from moorage.db.engine import Tx
+from moorage.db.repositories import Repository
+from moorage.errors import Code, RegistryError
+from moorage.oci.digest import CANONICAL, Digest
+from moorage.oci.manifest import Descriptor, Manifest, Role
+from moorage.oci.names import Reference, Tag
+
+_LARGE: Final = 64 * 1024
+"""A larger manifest is parsed in a thread."""
+
+_NAMED: Final = 5
+"""How many missing digests the message spells out; the detail has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A manifest that is now in the repository, and the tags that name it."""
+
+    digest: Digest
+    subject: Digest | None
+    tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What of a manifest's references is here."""
+
+    blobs: dict[Digest, Blob]
+    children: dict[Digest, tuple[int, int]]
+
+    def size(self, one: Descriptor) -> int | None:
+        if one.role in {Role.CHILD, Role.SUBJECT} and one.digest in self.children:
+            return self.children[one.digest][1]
+        blob = self.blobs.get(one.digest)
+        return blob.size if blob else None
+
+
+async def manifest(
+    registry: Registry,
+    permit: Permit,
+    reference: Reference,
+    content_type: str | None,
+    content: bytes,
+    extra: tuple[Tag, ...] = (),
+) -> Pushed:
+    """Store a manifest exactly as it came, and point the tag, or the `extra` tags of a push by digest, at it.
+
+    Durable when it returns; all of it or nothing.  Raises MANIFEST_INVALID, DIGEST_INVALID, SIZE_INVALID,
+    MANIFEST_BLOB_UNKNOWN naming everything that is missing, TOO_MANY_TAGS, and whatever a gate refuses with.
+    """
+    permit.require(Action.PUSH)
+    policy = registry.policy
+    if policy.read_only:
+        raise RegistryError(Code.UNSUPPORTED, "the registry is read-only (storage.maintenance.readonly)")
+    if len(extra) > policy.tags_per_push:
+        raise RegistryError(
+            Code.TOO_MANY_TAGS, f"{len(extra)} tags are named in one push; {policy.tags_per_push} are the most"
+        )
+    wanted = (reference,) if isinstance(reference, Tag) else tuple(dict.fromkeys(extra))
+    algorithm = CANONICAL if isinstance(reference, Tag) else reference.algorithm
+    digest = Digest.of(content, algorithm)
+    if isinstance(reference, Digest) and digest != reference:
+        raise RegistryError(
+            Code.DIGEST_INVALID,
+            f"the manifest's digest is {digest}, but it is pushed as {reference}",
+            digest=str(digest),
+        )
+    if len(content) > _LARGE:
+        parsed = await in_thread(Manifest.parse, content, content_type)
+    else:
+        parsed = Manifest.parse(content, content_type)
+    _check_urls(registry, parsed)
+    act = PushManifest(digest, parsed, len(content), wanted)
+    await registry.db.write(_put, registry, permit, act, content)
+    return Pushed(digest, parsed.subject.digest if parsed.subject else None, wanted)
+
+
+def _put(tx: Tx, registry: Registry, permit: Permit, act: PushManifest, content: bytes) -> None:
+    now = registry.now()
+    repository = repositories.ensure(tx, permit.repository, now)
+    registry.ask_gates(tx, permit, act)
+    actor = permit.actor.name
+    stored = manifests.find(tx, permit.repository, act.digest)
+    if stored is None:
+        found = _find(tx, registry, repository, act.manifest, now)
+        identity = manifests.add(tx, repository, act.digest, act.manifest, content, found.blobs, found.children, now)
+        repositories.list_in_catalog(tx, repository, now)
+        facts: dict[str, object] = {"digest": str(act.digest), "media_type": act.manifest.media_type}
+        events.append(tx, "manifest.pushed", repository.name.value, actor, facts, now)
+    else:
+        identity = stored.id
+    for tag in act.tags:
+        previous = tags.point(tx, repository, tag, identity, act.digest, actor, now)
+        if previous != act.digest:
+            facts = {"tag": tag.value, "digest": str(act.digest), "previous": str(previous) if previous else None}
+            events.append(tx, "tag.moved", repository.name.value, actor, facts, now)
+
+
+def _find(tx: Tx, registry: Registry, repository: Repository, manifest: Manifest, now: int) -> _Found:
+    """Look up everything the manifest refers to, and refuse it where something is missing."""
+    nested = {one.digest for one in manifest.references if one.role is Role.CHILD}
+    subject = {manifest.subject.digest} if manifest.subject else set()
+    children = manifests.held(tx, repository, nested | subject)
+    wanted = [one.digest for one in manifest.references if one.digest not in children]
+    found = _Found(blobs.held(tx, repository, wanted), children)
+    absent = [digest for digest in wanted if digest not in found.blobs]
+    if absent:
+        blobs.revive(tx, repository, absent, now, now + registry.policy.lease)
+        found = _Found(blobs.held(tx, repository, wanted), children)
+    if registry.policy.validate:
+        _check_found(registry, manifest, found)
+    return found
+
+
+def _check_found(registry: Registry, manifest: Manifest, found: _Found) -> None:
+    policy = registry.policy
+    missing: dict[str, None] = {}
+    for one in manifest.references:
+        size = found.size(one)
+        if size is None:
+            optional = policy.sparse or one.elsewhere or (policy.sparse_children and one.role is Role.CHILD)
+            if not optional:
+                missing[str(one.digest)] = None
+        elif size != one.size:
+            raise RegistryError(
+                Code.SIZE_INVALID,
+                f"the manifest says that {one.digest} has {one.size} bytes, but it has {size}",
+                digest=str(one.digest),
+            )
+    if missing:
+        shown = ", ".join(list(missing)[:_NAMED]) + (
+            f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        )
+        raise RegistryError(
+            Code.MANIFEST_BLOB_UNKNOWN,
+            f"the manifest refers to content that is not in the repository: {shown}; push that first",
+            missing=list(missing),
+        )
+
+
+def _check_urls(registry: Registry, manifest: Manifest) -> None:
+    """Docker Registry's `validation.manifests.urls`: with neither list, any URL is let through; we fetch none."""
+    allowed, denied = registry.policy.urls_allowed, registry.policy.urls_denied
+    if not allowed and not denied:
+        return
+    for url in (url for one in manifest.references for url in one.urls):
+        if any(re.search(rule, url) for rule in denied) or not any(re.search(rule, url) for rule in allowed):
+            raise RegistryError(
+                Code.MANIFEST_INVALID, f"the URL {url[:200]!a} is not allowed here (validation.manifests.urls)"
+            )

@@ -1,0 +1,1 @@
+"""The schema's history: one script in `versions/` for each step, run by `moorage.db.migrate`."""

@@ -1,0 +1,224 @@
+"""The log: structured events, one per line, on one stream; the standard library's loggers come along.
+
+Request ids are bound explicitly (`log.bind(request_id=…)`), never through context variables: a request is
+stepped on its connection without a task of its own, so a context variable would outlive it.
+"""
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii as _quote  # type: ignore[attr-defined]
+from typing import Any, Final, Protocol, TextIO
+
+import structlog
+
+from moorage.telemetry.lines import Render, as_json, renderer
+from moorage.telemetry.redact import redact, redact_text
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
+_NAMES: Final = {"warning": "warn", "exception": "error", "critical": "error", "fatal": "error"}
+_FIRST: Final = ("logger", "request_id")
+_CHATTY: Final = ("asyncio", "httpcore", "httpx")
+"""Libraries that tell at `info` what is ours to tell, some of them with signed URLs."""
+
+
+class AccessLog(Protocol):
+    """Writes the line of one finished request."""
+
+    def __call__(
+        self,
+        *,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        size: int,
+        ip: str,
+        ua: str = "",
+        actor: str = "",
+        repo: str = "",
+        ref: str = "",
+    ) -> None: ...
+
+
+class _Sink:
+    """Where lines go.  A log that cannot be written is no reason to fail a request."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.terminal = stream.isatty()
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, line: str) -> None:
+        try:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        except (OSError, ValueError):
+            return
+
+
+class _Clock:
+    """The time of day in RFC 3339 with milliseconds, UTC; the part before them is made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def now(self) -> str:
+        moment = time.time()
+        second = int(moment)
+        if second != self._second:
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return f"{self._text}.{int((moment - second) * 1000):03d}Z"
+
+
+class _Shape:
+    """structlog's last steps: order, time, traceback, masking, and the line itself."""
+
+    def __init__(self, render: Render, fields: Mapping[str, Any]) -> None:
+        self.render = render
+        self.fields = dict(fields)
+        self.clock = _Clock()
+
+    def __call__(self, _logger: Any, method: str, event: Any) -> str:
+        line: dict[str, Any] = {"ts": self.clock.now(), "level": _NAMES.get(method, method)}
+        line["msg"] = redact_text(str(event.pop("event", "")))
+        trace = _trace(event.pop("exc_info", None))
+        for name in _FIRST:
+            if name in event:
+                line[name] = event.pop(name)
+        line |= {name: value for name, value in redact(event).items() if name not in line}
+        line |= {name: value for name, value in self.fields.items() if name not in line}
+        if trace:
+            line["exc"] = redact_text(trace)
+        return self.render(line)
+
+
+def _trace(exc_info: Any) -> str:
+    if isinstance(exc_info, BaseException):
+        reason: BaseException | None = exc_info
+    elif isinstance(exc_info, tuple):
+        reason = exc_info[1]
+    else:
+        reason = sys.exc_info()[1] if exc_info else None
+    return "".join(traceback.format_exception(reason)).rstrip() if reason else ""
+
+
+class _Bridge(logging.Handler):
+    """Brings the standard library's records (uvicorn, Alembic) to the same stream in the same shape."""
+
+    def __init__(self, shape: _Shape, sink: _Sink) -> None:
+        super().__init__()
+        self._shape = shape
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):
+            message = str(record.msg)
+        event = {"event": message, "logger": record.name, "exc_info": record.exc_info}
+        self._sink.write(self._shape(None, record.levelname.lower(), event))
+
+
+class _State:
+    """What `configure` last decided."""
+
+    access: AccessLog | None = None
+
+
+def configure(
+    level: str = "info",
+    formatter: str | None = None,
+    stream: TextIO | None = None,
+    *,
+    fields: Mapping[str, Any] | None = None,
+    access: bool = True,
+) -> None:
+    """Sets how the whole process logs; may be called again (SIGHUP changes the level).
+
+    `level` is error, warn, info or debug; `formatter` text, json or logfmt, and None means text on a terminal,
+    JSON elsewhere; `fields` go on every line; without `access` there is no line per request.
+    """
+    sink = _Sink(stream or sys.stdout)
+    formatter = formatter or ("text" if sink.terminal else "json")
+    render = renderer(formatter, colour=sink.terminal and not os.environ.get("NO_COLOR"))
+    shape = _Shape(render, redact(fields or {}))
+    number = _LEVELS[level]
+    structlog.configure(
+        processors=[shape],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=lambda *_: _Writer(sink),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Bridge)]
+    root.addHandler(_Bridge(shape, sink))
+    root.setLevel(number)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(number if number != _LEVELS["info"] else _LEVELS["warn"])
+    _State.access = _access_log(shape, sink) if access else None
+
+
+class _Writer:
+    """What structlog calls a logger: every level writes the finished line."""
+
+    def __init__(self, sink: _Sink) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = self.exception = sink.write
+        self.warn = self.fatal = self.msg = self.log = sink.write
+
+
+def logger(name: str) -> Any:
+    """A logger: `log.info("what happened", key=value)`, `log.bind(request_id=…)`, `log.exception(…)`.
+
+    It follows `configure`, whenever that is called.
+    """
+    return structlog.get_logger(logger=name)
+
+
+def access_log() -> AccessLog | None:
+    """The writer of access lines as last configured, or None where they are off.  Ask once, after `configure`."""
+    return _State.access
+
+
+def _access_log(shape: _Shape, sink: _Sink) -> AccessLog:
+    # Written for every request, so the common format is put together by hand: a third of json.dumps.
+    fast = shape.render is as_json
+    tail = "".join(f",{_quote(str(key))}:{as_json(value)}" for key, value in shape.fields.items())
+    now = shape.clock.now
+
+    def write(
+        *,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        size: int,
+        ip: str,
+        ua: str = "",
+        actor: str = "",
+        repo: str = "",
+        ref: str = "",
+    ) -> None:
+        if fast:
+            sink.write(
+                f'{{"ts":"{now()}","level":"info","msg":"request","request_id":{_quote(request_id)},'
+                f'"actor":{_quote(actor)},"repo":{_quote(repo)},"ref":{_quote(ref)},"method":{_quote(method)},'
+                f'"path":{_quote(path)},"status":{status},"dur_ms":{seconds * 1000:.3f},"bytes":{size},'
+                f'"ua":{_quote(ua[:256])},"ip":{_quote(ip)}{tail}}}'
+            )
+            return
+        line: dict[str, Any] = {"ts": now(), "level": "info", "msg": "request", "request_id": request_id}
+        names = {"actor": actor, "repo": repo, "ref": ref, "method": method, "path": path}
+        line |= {name: value for name, value in names.items() if value}
+        line |= {"status": status, "dur_ms": round(seconds * 1000, 3), "bytes": size, "ua": ua[:256], "ip": ip}
+        sink.write(shape.render(line | shape.fields))
+
+    return write

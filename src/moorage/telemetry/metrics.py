@@ -1,0 +1,80 @@
+"""Metrics: what Prometheus reads, in a registry of our own.
+
+The library is imported when the first number is counted, and a label's child is looked up in a dictionary
+instead of through its lock.  Label values come from small fixed sets (a route's template, never a
+repository's name), or memory would grow with what clients ask for.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds; from a manifest out of the cache to a large layer over a slow line."""
+
+
+@cache
+def _registry() -> "CollectorRegistry":
+    import prometheus_client
+
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = prometheus_client.CollectorRegistry()
+    prometheus_client.ProcessCollector(registry=registry)
+    return registry
+
+
+class _Family:
+    """One metric with its children, one per combination of label values."""
+
+    def __init__(self, kind: str, name: str, text: str, labels: Sequence[str], **options: Any) -> None:
+        self.shape = (kind, name, text, tuple(labels))
+        self._options = options
+        self._family: Any = None
+        self._children: dict[tuple[str | int, ...], Any] = {}
+
+    def family(self) -> Any:
+        if self._family is None:
+            import prometheus_client
+
+            kind, name, text, labels = self.shape
+            self._family = getattr(prometheus_client, kind)(name, text, labels, registry=_registry(), **self._options)
+        return self._family
+
+    def child(self, labels: tuple[str | int, ...]) -> Any:
+        try:
+            return self._children[labels]
+        except KeyError:
+            family = self.family()
+            child = self._children[labels] = family.labels(*labels) if labels else family
+            return child
+
+
+class Counter(_Family):
+    def add(self, *labels: str | int, amount: float = 1) -> None:
+        self.child(labels).inc(amount)
+
+
+class Gauge(_Family):
+    def set(self, value: float, *labels: str | int) -> None:
+        self.child(labels).set(value)
+
+    def add(self, *labels: str | int, amount: float = 1) -> None:
+        self.child(labels).inc(amount)
+
+    def read_from(self, source: Callable[[], float], *labels: str | int) -> None:
+        """Asks `source` whenever the metrics are read."""
+        self.child(labels).set_function(source)
+
+
+class Histogram(_Family):
+    def observe(self, value: float, *labels: str | int) -> None:
+        self.child(labels).observe(value)
+
+
+_families: Final[dict[str, _Family]] = {}
+
+
+def _declared[F: _Family](family: F) -> F: ...
