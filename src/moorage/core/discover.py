@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from moorage.access.actor import Actor
 from moorage.access.permit import Action, CatalogPermit, Permit
 from moorage.core.registry import Registry
 from moorage.db import manifests, repositories, tags
@@ -53,7 +54,7 @@ async def tag_page(registry: Registry, permit: Permit, size: int | None, after: 
 async def catalog_page(
     registry: Registry,
     permit: CatalogPermit,
-    visible: Callable[[RepositoryName], bool],
+    visible: Callable[[Actor, RepositoryName], bool],
     size: int | None,
     after: str,
     most: int,
@@ -63,7 +64,7 @@ async def catalog_page(
     found: list[str] = []
     while wanted and len(found) <= wanted:
         names = await registry.db.scan(repositories.page, after, wanted + 1)
-        found += [name for name in names if visible(RepositoryName.parse(name))]
+        found += [name for name in names if visible(permit.actor, RepositoryName.parse(name))]
         if len(names) <= wanted:
             break
         after = names[-1]

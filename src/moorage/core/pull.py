@@ -1,9 +1,11 @@
 """Pulling: one indexed read, then the exact bytes (distribution-spec, "Pull")."""
 
+import os
 from dataclasses import dataclass
 
 from moorage.access.permit import Action, Permit
 from moorage.core.discover import synthesised_fallback
+from moorage.core.intake import pieces
 from moorage.core.registry import Registry
 from moorage.db import blobs, manifests
 from moorage.db.blobs import Linked
@@ -15,6 +17,8 @@ from moorage.oci.digest import Digest
 from moorage.oci.names import Reference, Tag
 from moorage.storage.store import Content, File
 from moorage.telemetry import logger
+
+__all__ = ["File", "Linked", "Manifest", "blob", "blob_head", "manifest", "open_blob", "read_blob"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,6 @@ def open_blob(registry: Registry, linked: Linked, start: int, stop: int) -> Cont
         return blob.content[start:stop]
     content = registry.store.open(blob.key or "", start, stop)
     if isinstance(content, File) and content.size != blob.size:
-        import os
-
         os.close(content.fd)
         logger(__name__).error("a stored blob has the wrong size", digest=str(blob.digest), key=blob.key)
         raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are damaged in the storage; push it again")
@@ -109,3 +111,8 @@ async def _fallback(registry: Registry, permit: Permit, reference: Reference) ->
             reference=str(reference),
         )
     return Manifest(Digest.of(content), mediatypes.OCI_INDEX, len(content), content)
+
+
+def read_blob(registry: Registry, linked: Linked, start: int, stop: int) -> bytes:
+    """Bytes `start` up to `stop` of a blob, all at once: blocking, for small parts."""
+    return b"".join(pieces(open_blob(registry, linked, start, stop)))

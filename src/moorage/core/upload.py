@@ -19,6 +19,8 @@ from moorage.errors import Code, Interrupted, RegistryError
 from moorage.oci.digest import CANONICAL, Digest, hasher
 from moorage.oci.names import RepositoryName
 
+__all__ = ["Upload", "append", "cancel", "finish", "holders", "mount", "start", "status", "whole"]
+
 HOLDERS: Final = 64
 """How many repositories are looked at for a mount that names none."""
 

@@ -72,9 +72,3 @@ class Gauge(_Family):
 class Histogram(_Family):
     def observe(self, value: float, *labels: str | int) -> None:
         self.child(labels).observe(value)
-
-
-_families: Final[dict[str, _Family]] = {}
-
-
-def _declared[F: _Family](family: F) -> F: ...

@@ -1,0 +1,93 @@
+"""Composition: settings become a running registry.  The one page that knows everyone."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from moorage.access.rules import OpenRules
+from moorage.core.registry import Policy, Registry
+from moorage.db.engine import open_database
+from moorage.db.migrate import migrate
+from moorage.edge.http import Handler, Observer, Request, Response
+from moorage.edge.ops import front
+from moorage.edge.v2.routes import V2, Router
+from moorage.edge.v2.table import ROWS
+from moorage.settings import Settings
+from moorage.storage.filesystem import FilesystemStore
+from moorage.storage.memory import MemoryStore
+from moorage.telemetry import access_log
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A registry that is ready to serve."""
+
+    handler: Handler
+    registry: Registry
+    observe: Observer | None
+    close: Callable[[], Awaitable[None]]
+
+
+def build(settings: Settings) -> Application:
+    """Open rows and bytes, bring the schema up to date, and put the floors together.  Raises RegistryError."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    migrate(settings.database_url)
+    db = open_database(settings.database_url)
+    store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
+    registry = Registry(db, store, _policy(settings))
+    router = Router(registry, OpenRules(), ROWS, V2(settings.catalog.maxentries))
+
+    async def storage_check() -> None:
+        store.check()
+
+    async def close() -> None:
+        await db.close()
+        store.close()
+
+    checks = {"database": db.ping, "storage": storage_check}
+    return Application(front(router.respond, checks), registry, _observer(), close)
+
+
+def _policy(settings: Settings) -> Policy:
+    validation = settings.validation
+    return Policy(
+        sparse=validation.sparse,
+        sparse_children=validation.manifests.indexes.platforms == "none",
+        validate=not validation.disabled,
+        delete=settings.storage.delete.enabled,
+        read_only=settings.storage.maintenance.readonly.enabled,
+        urls_allowed=tuple(validation.manifests.urls.allow),
+        urls_denied=tuple(validation.manifests.urls.deny),
+        manifest_bytes=settings.limits.manifest_bytes,
+        tags_per_push=settings.limits.tags_per_push,
+        lease=_microseconds(settings.gc.window),
+        undo=_microseconds(settings.gc.undo),
+    )
+
+
+def _microseconds(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
+
+
+def _observer() -> Observer | None:
+    write = access_log()
+    if write is None:
+        return None
+
+    def observe(request: Request, response: Response, sent: int, seconds: float) -> None:
+        write(
+            request_id=request.id,
+            method=request.method,
+            path=request.route or request.path,
+            status=response.status,
+            seconds=seconds,
+            size=sent,
+            ip=request.peer,
+            ua=request.header("user-agent") or "",
+            actor=str(request.facts.get("actor", "")),
+            repo=str(request.facts.get("repo", "")),
+            ref=str(request.facts.get("ref", "")),
+        )
+
+    return observe

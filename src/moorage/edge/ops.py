@@ -1,0 +1,44 @@
+"""Health, and the one handler in front of everything."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+
+from moorage.edge.http import Handler, Request, Response, render
+from moorage.errors import Code, RegistryError
+
+Check = Callable[[], Awaitable[None]]
+
+
+def front(v2: Handler, checks: Mapping[str, Check]) -> Handler:
+    """The whole of HTTP: `/v2` and health."""
+
+    async def respond(request: Request) -> Response:
+        path = request.path
+        if path.startswith("/v2/") or path == "/v2":
+            return await v2(request)
+        if path in {"/livez", "/healthz", "/startupz"}:
+            request.route = path
+            return Response(200, [("Content-Type", "text/plain")], b"ok\n")
+        if path == "/readyz":
+            request.route = path
+            return await _ready(request, checks)
+        return render(RegistryError(Code.PATH_UNKNOWN, "there is nothing at this address; the registry is at /v2/"))
+
+    return respond
+
+
+async def _ready(request: Request, checks: Mapping[str, Check]) -> Response:
+    """200 while the database and the storage can be used; `?verbose` says which cannot, and why."""
+    results: dict[str, str] = {}
+    for name, check in checks.items():
+        try:
+            await check()
+        except RegistryError as error:
+            results[name] = error.message
+        else:
+            results[name] = "ok"
+    healthy = all(result == "ok" for result in results.values())
+    status = 200 if healthy else 503
+    if request.query.startswith("verbose"):
+        return Response(status, [("Content-Type", "application/json")], json.dumps(results).encode())
+    return Response(status, [("Content-Type", "text/plain")], b"ok\n" if healthy else b"not ready\n")

@@ -1,0 +1,140 @@
+"""The route table: the specification's endpoints (distribution-spec, "Endpoints"), and what each needs.
+
+Paths are read from the right: a repository may itself be called `tags/list` or end in `blobs/uploads`.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from moorage.access.actor import Actor
+from moorage.access.permit import Action, CatalogPermit, Permit
+from moorage.access.rules import Rules, authenticate
+from moorage.core.registry import Registry
+from moorage.edge.http import Request, Response, render
+from moorage.errors import Code, RegistryError
+from moorage.oci.names import RepositoryName
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler is called with: the request, who may do what, and the part of the path behind the noun."""
+
+    registry: Registry
+    rules: Rules
+    request: Request
+    actor: Actor
+    rest: str
+    permit: Permit
+    settings: "V2"
+
+
+@dataclass(frozen=True, slots=True)
+class V2:
+    """Settings of the protocol's lists."""
+
+    catalog_most: int = 1000
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One endpoint: the specification's names for it, its template, and per method a handler and what it needs."""
+
+    spec: str
+    template: str
+    methods: dict[str, tuple[Handler, Action]]
+
+
+class Router:
+    """Finds the row, mints the permit, calls the handler, and renders what it raises."""
+
+    def __init__(self, registry: Registry, rules: Rules, rows: dict[str, Row], v2: V2) -> None:
+        self._registry, self._rules, self._rows, self._v2 = registry, rules, rows, v2
+
+    async def respond(self, request: Request) -> Response:
+        """Answer any request below `/v2`.  Raises only `Interrupted`."""
+        try:
+            return await self._dispatch(request)
+        except RegistryError as error:
+            return render(error, *_headers(error))
+
+    async def _dispatch(self, request: Request) -> Response:
+        path = request.path[3:]
+        actor = authenticate()
+        if path in {"", "/"}:
+            return _ping(request)
+        if path in {"/_catalog", "/_catalog/"}:
+            return await self._list(request, actor)
+        name, noun, rest = split(path[1:])
+        row = self._rows[noun]
+        request.route = row.template
+        found = row.methods.get(request.method)
+        if found is None:
+            raise not_allowed(request, row.methods)
+        repository = RepositoryName.parse(name)
+        request.facts["repo"] = name
+        request.facts["ref"] = rest
+        handler, action = found
+        permit = self._rules.permit(actor, repository, action)
+        request.facts["actor"] = actor.name
+        return await handler(Call(self._registry, self._rules, request, actor, rest, permit, self._v2))
+
+    async def _list(self, request: Request, actor: Actor) -> Response:
+        request.route = "/v2/_catalog"
+        if request.method not in {"GET", "HEAD"}:
+            raise not_allowed(request, {"GET": None})
+        from moorage.edge.v2 import lists
+
+        permit: CatalogPermit = self._rules.permit_catalog(actor)
+        return await lists.catalog(self._registry, self._rules, request, permit, self._v2.catalog_most)
+
+
+_NOUNS: Final = ("manifests", "blobs", "referrers")
+
+
+def split(path: str) -> tuple[str, str, str]:
+    """Repository name, noun and the rest of a path below `/v2/`.  Raises PATH_UNKNOWN."""
+    if path.endswith("/tags/list"):
+        return path[: -len("/tags/list")], "tags", ""
+    for suffix in ("/blobs/uploads/", "/blobs/uploads"):
+        if path.endswith(suffix):
+            return path[: -len(suffix)], "uploads", ""
+    head, slash, rest = path.rpartition("/")
+    if slash and head.endswith("/blobs/uploads"):
+        return head[: -len("/blobs/uploads")], "upload", rest
+    for noun in _NOUNS:
+        if slash and head.endswith(f"/{noun}"):
+            return head[: -len(noun) - 1], noun, rest
+    # A reference may itself hold slashes only where it is malformed; say so rather than "not found".
+    for noun in _NOUNS:
+        before, found, behind = path.partition(f"/{noun}/")
+        if found and before:
+            return before, noun, behind
+    raise RegistryError(Code.PATH_UNKNOWN, f"there is no endpoint at /v2/{path[:200]}")
+
+
+def not_allowed(request: Request, methods: object) -> RegistryError:
+    """405, with what is allowed instead."""
+    allowed = sorted(methods) if isinstance(methods, dict) else []
+    return RegistryError(
+        Code.UNSUPPORTED, f"{request.method} is not supported here; use {', '.join(allowed)}", allow=allowed
+    )
+
+
+def _headers(error: RegistryError) -> list[tuple[str, str]]:
+    allow = error.detail.get("allow")
+    if isinstance(allow, list):
+        return [("Allow", ", ".join(allow))]
+    if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
+        return [("Retry-After", "2")]
+    return []
+
+
+def _ping(request: Request) -> Response:
+    request.route = "/v2/"
+    if request.method not in {"GET", "HEAD"}:
+        raise not_allowed(request, {"GET": None, "HEAD": None})
+    return Response(200, [("Content-Type", "application/json")], b"{}")
