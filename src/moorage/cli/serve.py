@@ -31,7 +31,7 @@ def serve(config: Path | None, data: Path | None, listen: str | None, *, opened:
         sys.exit(str(error))
     settings = loaded.settings
     if not (opened or settings.auth.open) or settings.auth.provider is not None:
-        raise RegistryError(Code.DENIED, _closed(settings))
+        raise RegistryError(Code.DENIED, _closed(settings, loaded.source))
     if settings.ephemeral:
         settings = settings.moved(Path(tempfile.mkdtemp(prefix="moorage-")))
     telemetry.configure(
@@ -53,10 +53,10 @@ def serve(config: Path | None, data: Path | None, listen: str | None, *, opened:
             os.close(guard)
 
 
-def _closed(settings: Settings) -> str:
+def _closed(settings: Settings, source: Path | None) -> str:
     if settings.auth.provider is not None:
         return (
-            f"auth.{settings.auth.provider} is configured, but this version cannot authenticate anybody yet, and "
+            f"auth.{settings.auth.provider} is configured ({source or 'environment'}), but this version cannot authenticate anybody yet, and "
             "will not let everybody in instead; without that section, --open starts a registry for laboratories"
         )
     return (
@@ -70,7 +70,7 @@ def _announce(loaded: Loaded) -> None:
     for line in loaded.warnings:
         log.warning(line)
     for line in loaded.ignored:
-        log.warning(f"ignored: {line}")
+        log.warning("a setting is ignored", setting=line)
     for line in loaded.notices:
         log.info(line)
 

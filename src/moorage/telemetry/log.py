@@ -21,7 +21,7 @@ from moorage.telemetry.redact import redact, redact_text
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NAMES: Final = {"warning": "warn", "exception": "error", "critical": "error", "fatal": "error"}
 _FIRST: Final = ("logger", "request_id")
-_CHATTY: Final = ("asyncio", "httpcore", "httpx")
+_CHATTY: Final = ("alembic", "asyncio", "httpcore", "httpx")
 """Libraries that tell at `info` what is ours to tell, some of them with signed URLs."""
 
 
@@ -177,9 +177,9 @@ class _Writer:
 def logger(name: str) -> Any:
     """A logger: `log.info("what happened", key=value)`, `log.bind(request_id=…)`, `log.exception(…)`.
 
-    It follows `configure`, whenever that is called.
+    It is as `configure` last decided: ask for it where it is used.
     """
-    return structlog.get_logger(logger=name)
+    return structlog.get_logger().bind(logger=name)
 
 
 def access_log() -> AccessLog | None:

@@ -57,5 +57,5 @@ class Server:
         return len(self._shared.state.connections)
 
 
-async def _unused(*_: object) -> None:
+async def _unused(_scope: object, _receive: object, _send: object) -> None:
     """Config wants an application; ours never reaches it."""
