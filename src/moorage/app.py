@@ -11,6 +11,7 @@ from moorage.db.engine import open_database
 from moorage.db.migrate import migrate
 from moorage.edge.http import Handler, Observer, Request, Response
 from moorage.edge.ops import front
+from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
 from moorage.settings import Settings
@@ -36,7 +37,7 @@ def build(settings: Settings) -> Application:
     db = open_database(settings.database_url)
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
-    router = Router(registry, OpenRules(), ROWS, V2(settings.catalog.maxentries))
+    router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries))
 
     async def storage_check() -> None:
         store.check()

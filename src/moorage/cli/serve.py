@@ -56,7 +56,8 @@ def serve(config: Path | None, data: Path | None, listen: str | None, *, opened:
 def _closed(settings: Settings, source: Path | None) -> str:
     if settings.auth.provider is not None:
         return (
-            f"auth.{settings.auth.provider} is configured ({source or 'environment'}), but this version cannot authenticate anybody yet, and "
+            f"auth.{settings.auth.provider} is configured ({source or 'environment'}), "
+            "but this version cannot authenticate anybody yet, and "
             "will not let everybody in instead; without that section, --open starts a registry for laboratories"
         )
     return (

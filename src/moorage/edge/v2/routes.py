@@ -37,6 +37,7 @@ class V2:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
+Catalog = Callable[[Registry, Rules, Request, CatalogPermit, int], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class Row:
 class Router:
     """Finds the row, mints the permit, calls the handler, and renders what it raises."""
 
-    def __init__(self, registry: Registry, rules: Rules, rows: dict[str, Row], v2: V2) -> None:
-        self._registry, self._rules, self._rows, self._v2 = registry, rules, rows, v2
+    def __init__(self, registry: Registry, rules: Rules, rows: dict[str, Row], catalog: Catalog, v2: V2) -> None:
+        self._registry, self._rules, self._rows, self._catalog, self._v2 = registry, rules, rows, catalog, v2
 
     async def respond(self, request: Request) -> Response:
         """Answer any request below `/v2`.  Raises only `Interrupted`."""
@@ -86,10 +87,8 @@ class Router:
         request.route = "/v2/_catalog"
         if request.method not in {"GET", "HEAD"}:
             raise not_allowed(request, {"GET": None})
-        from moorage.edge.v2 import lists
-
         permit: CatalogPermit = self._rules.permit_catalog(actor)
-        return await lists.catalog(self._registry, self._rules, request, permit, self._v2.catalog_most)
+        return await self._catalog(self._registry, self._rules, request, permit, self._v2.catalog_most)
 
 
 _NOUNS: Final = ("manifests", "blobs", "referrers")

@@ -1,0 +1,42 @@
+# One command per wish; each sets up what it needs by itself.
+PYTHON ?= python3
+BIN := .venv/bin
+CLIENTS := $(CURDIR)/.clients
+
+.PHONY: help setup run test check format clients conformance
+
+help:
+	@echo "make run      a registry on localhost:5000 (data in ./data)"
+	@echo "make test     set up and run the tests"
+	@echo "make check    format, lint, types, contracts"
+	@echo "make clients  install the real clients and servers that the journeys drive (needs root, apt-get and go)"
+	@echo "make format   put the code into shape"
+
+setup: .venv/ready
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Moorage needs Python 3.11 or newer; name one with make PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { echo "Python's venv is missing: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+run: setup
+	exec $(BIN)/moorage serve --open --config lab.yml --data data
+
+test: setup
+	PATH="$(CLIENTS)/bin:$$PATH" $(BIN)/pytest -n auto
+
+check: setup
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clients:
+	tools/clients $(CLIENTS)

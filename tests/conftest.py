@@ -1,0 +1,142 @@
+"""Real servers, real databases, real clients."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def missing(what: str) -> None:
+    """Skip for want of a tool, unless everything is required (CI): then fail."""
+    if os.environ.get("MOORAGE_REQUIRE_ALL") == "1":
+        pytest.fail(f"{what} is required (MOORAGE_REQUIRE_ALL=1); run `make clients`")
+    pytest.skip(f"{what} is not installed; `make clients` installs it")
+
+
+def tool(name: str) -> str:
+    """The path of a program, or a skip that says so."""
+    found = shutil.which(name)
+    if found is None:
+        missing(name)
+    return str(found)
+
+
+@dataclass
+class Served:
+    """A real server process."""
+
+    process: subprocess.Popen[str]
+    port: int
+    data: Path
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+def start(data: Path, **environment: str) -> Served:
+    """Start `moorage serve` on a free port and wait until it says where it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moorage", "serve", "--open", "--config", str(ROOT / "lab.yml"),
+         "--data", str(data), "--listen", "127.0.0.1:0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        found = re.search(r"listens on http://127\.0\.0\.1:(\d+)", line)
+        if found:
+            return Served(process, int(found[1]), data)
+    process.wait(5)
+    process.stdout.close()
+    raise RuntimeError("the server did not start")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """A private PostgreSQL, with a collation that a byte order is not; gives a URL without a database."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries or os.geteuid() != 0:
+        missing("PostgreSQL (and root, to run it as its own user)")
+    folder = Path(tempfile.mkdtemp(prefix="moorage-pg-", dir="/tmp"))
+    shutil.chown(folder, "postgres", "postgres")
+    run = ["runuser", "-u", "postgres", "--"]
+    cluster = folder / "cluster"
+    subprocess.run(
+        [*run, binaries[-1] / "initdb", "-D", cluster, "-E", "UTF8", "--locale-provider=icu", "--icu-locale=en-US",
+         "--locale=C.UTF-8", "-A", "trust", "-U", "moorage"],
+        check=True, capture_output=True, cwd="/",
+    )  # fmt: skip
+    options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=60"
+    subprocess.run(
+        [*run, binaries[-1] / "pg_ctl", "-D", cluster, "-w", "-o", options, "-l", folder / "log", "start"],
+        check=True, stdout=subprocess.DEVNULL, cwd="/",
+    )  # fmt: skip
+    yield str(folder)
+    subprocess.run([*run, binaries[-1] / "pg_ctl", "-D", cluster, "-m", "immediate", "stop"],
+                   check=True, capture_output=True, cwd="/")  # fmt: skip
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty database, on either dialect."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('db') / 'moorage.db'}"
+    folder = request.getfixturevalue("postgresql_server")
+    name = f"d{os.urandom(6).hex()}"
+    subprocess.run(["psql", "-qh", folder, "-U", "moorage", "postgres", "-c", f"CREATE DATABASE {name}"], check=True)
+    return f"postgresql://moorage@/{name}?host={folder}"
+
+
+@pytest.fixture(scope="module")
+def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server on an empty database of either dialect, shared by a module's tests."""
+    server = start(tmp_path_factory.mktemp("data"), REGISTRY_DATABASE_URL=database_url)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.url) as one:
+        yield one
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts servers on SQLite; all are stopped in the end."""
+    servers: list[Served] = []
+
+    def begin(data: Path | None = None, **environment: str) -> Served:
+        servers.append(start(data or tmp_path / "data", **environment))
+        return servers[-1]
+
+    yield begin
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+        elif server.process.stdout:
+            server.process.stdout.close()

@@ -1,0 +1,98 @@
+"""Whole stories with real clients against a real server."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Served, missing, tool
+
+BUSYBOX = Path("/bin/busybox")
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=180, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.client("conformance")
+@pytest.mark.timeout(600)
+def test_the_conformance_suite_passes_whole(serve: Callable[..., Served], tmp_path: Path) -> None:
+    suite = tool("conformance")
+    server = serve(REGISTRY_VALIDATION_SPARSE="true")
+    run(
+        suite, OCI_REGISTRY=server.address, OCI_TLS="disabled", OCI_VERSION="dev", OCI_DATA_SPARSE="true",
+        OCI_RESULTS_DIR=str(tmp_path),
+    )  # fmt: skip
+    report = (tmp_path / "report.html").read_text()
+    totals = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped)", report)}
+    assert totals.get("failed", 0) == 0
+    assert totals.get("skipped", 0) == 0
+    assert totals["passed"] >= 1000
+
+
+@pytest.mark.client("docker")
+def test_docker_pushes_pulls_and_runs(serve: Callable[..., Served], tmp_path: Path) -> None:
+    docker = tool("docker")
+    if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
+        missing("a running docker daemon")
+    if not BUSYBOX.exists():
+        missing("busybox-static")
+    server = serve()
+    shutil.copy(BUSYBOX, tmp_path / "busybox")
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY busybox /bin/echo\nCMD ["/bin/echo", "hello"]\n')
+    name = f"{server.address}/acme/app:1"
+    run(docker, "build", "-q", "-t", name, tmp_path, DOCKER_BUILDKIT="0")
+    run(docker, "push", name)
+    run(docker, "rmi", "-f", name)
+    assert run(docker, "run", "--rm", name).strip() == "hello"
+    run(docker, "tag", name, f"{server.address}/acme/app:2")
+    assert "already exists" in run(docker, "push", f"{server.address}/acme/app:2")
+    run(docker, "rmi", "-f", name, f"{server.address}/acme/app:2")
+
+
+@pytest.mark.client("crane")
+def test_crane_appends_copies_lists_and_validates(serve: Callable[..., Served], tmp_path: Path) -> None:
+    crane = tool("crane")
+    server = serve()
+    (tmp_path / "hello.txt").write_text("hello")
+    run("tar", "-cf", tmp_path / "layer.tar", "-C", tmp_path, "hello.txt")
+    run(crane, "append", "-f", tmp_path / "layer.tar", "-t", f"{server.address}/acme/one:1")
+    run(crane, "copy", f"{server.address}/acme/one:1", f"{server.address}/acme/two:1")
+    run(crane, "validate", "--remote", f"{server.address}/acme/two:1")
+    assert run(crane, "ls", f"{server.address}/acme/two").split() == ["1"]
+    assert run(crane, "catalog", server.address).split() == ["acme/one", "acme/two"]
+
+
+@pytest.mark.client("oras")
+def test_oras_attaches_and_discovers(serve: Callable[..., Served], tmp_path: Path) -> None:
+    oras = tool("oras")
+    server = serve()
+    (tmp_path / "a.txt").write_text("artifact")
+    here = f"cd {tmp_path} && {oras}"
+    name = f"{server.address}/acme/art:1"
+    run("sh", "-c", f"{here} push --plain-http {name} a.txt:text/plain")
+    run("sh", "-c", f"{here} attach --plain-http --artifact-type a/sbom {name} a.txt:text/plain")
+    assert "a/sbom" in run(oras, "discover", "--plain-http", f"{server.address}/acme/art:1")
+
+
+@pytest.mark.client("skopeo")
+def test_skopeo_copies_inspects_and_deletes(serve: Callable[..., Served], tmp_path: Path) -> None:
+    skopeo, crane = tool("skopeo"), tool("crane")
+    server = serve()
+    (tmp_path / "hello.txt").write_text("hello")
+    run("tar", "-cf", tmp_path / "layer.tar", "-C", tmp_path, "hello.txt")
+    run(crane, "append", "-f", tmp_path / "layer.tar", "-t", f"{server.address}/acme/one:1")
+    plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
+    run(skopeo, "copy", *plain, f"docker://{server.address}/acme/one:1", f"docker://{server.address}/acme/two:1")
+    assert "sha256:" in run(skopeo, "inspect", "--tls-verify=false", f"docker://{server.address}/acme/two:1")
+    run(skopeo, "delete", "--tls-verify=false", f"docker://{server.address}/acme/two:1")
+    assert '"Tags": []' in run(skopeo, "list-tags", "--tls-verify=false", f"docker://{server.address}/acme/two")

@@ -1,0 +1,79 @@
+"""What every blob store promises."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moorage.core.intake import pieces
+from moorage.errors import Code, RegistryError
+from moorage.storage.filesystem import FilesystemStore
+from moorage.storage.memory import MemoryStore
+
+KEY = "blobs/u/ab/abcd"
+Store = FilesystemStore | MemoryStore
+
+
+@pytest.fixture(params=["filesystem", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    one = FilesystemStore(tmp_path) if request.param == "filesystem" else MemoryStore()
+    yield one
+    one.close()
+
+
+def put(store: Store, content: bytes, parts: tuple[int, ...] = ()) -> tuple[int, ...]:
+    turn = store.append(KEY, parts)
+    turn.write(content)
+    return turn.close()
+
+
+def read(store: Store, start: int, stop: int) -> bytes:
+    return b"".join(pieces(store.open(KEY, start, stop)))
+
+
+def test_what_was_appended_in_turns_is_read_as_one(store: Store) -> None:
+    parts = put(store, b"hello ")
+    parts = put(store, b"world", parts)
+    store.seal(KEY, parts)
+    assert (sum(parts), read(store, 0, 11), read(store, 6, 8)) == (11, b"hello world", b"wo")
+
+
+def test_bytes_behind_the_parts_are_forgotten(store: Store) -> None:
+    put(store, b"hello torn")
+    parts = put(store, b"!", (5,))
+    assert (sum(parts), read(store, 0, 6)) == (6, b"hello!")
+
+
+def test_a_second_writer_is_refused_while_the_first_lives(store: Store) -> None:
+    turn = store.append(KEY, ())
+    with pytest.raises(RegistryError) as refused:
+        store.append(KEY, ())
+    assert refused.value.code is Code.RANGE_INVALID
+    turn.close()
+    store.append(KEY, ()).close()
+
+
+def test_lost_bytes_are_noticed_by_append_and_seal(store: Store) -> None:
+    put(store, b"short")
+    for deed in (lambda: store.append(KEY, (50,)), lambda: store.seal(KEY, (50,))):
+        with pytest.raises(RegistryError) as refused:
+            deed()
+        assert refused.value.code is Code.BLOB_UPLOAD_INVALID
+
+
+def test_deleting_twice_is_no_error_and_reading_then_is(store: Store) -> None:
+    put(store, b"x")
+    assert [one.key for one in store.keys()] == [KEY]  # noqa: SIM118 - no dictionary
+    store.delete(KEY)
+    store.delete(KEY)
+    with pytest.raises(RegistryError) as refused:
+        store.open(KEY, 0, 1)
+    assert refused.value.code is Code.BLOB_UNKNOWN
+
+
+@pytest.mark.parametrize("key", ["../x", "blobs/../../x", "/etc/passwd", "blobs/\0", "BLOBS/x"])
+def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
+    store = FilesystemStore(tmp_path)
+    with pytest.raises(ValueError, match="not a storage key"):
+        store.open(key, 0, 1)
+    store.close()

@@ -1,0 +1,89 @@
+"""The server process: starting, stopping, and what it keeps."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from tests import make
+from tests.conftest import ROOT, Served
+
+
+def test_what_was_acknowledged_survives_a_kill(serve: Callable[..., Served], tmp_path: Path) -> None:
+    first = serve(tmp_path / "d")
+    with httpx.Client(base_url=first.url) as client:
+        body = make.push_image(client, "acme/app", "1", b"{}", b"large" * 100_000)
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait(10)
+    with httpx.Client(base_url=serve(tmp_path / "d").url) as client:
+        assert client.get("/v2/acme/app/manifests/1").content == body
+        layer = client.get(f"/v2/acme/app/blobs/{make.digest(b'large' * 100_000)}")
+        assert layer.content == b"large" * 100_000
+
+
+def test_an_upload_goes_on_in_another_process(serve: Callable[..., Served], tmp_path: Path) -> None:
+    content = b"0123456789" * 20_000
+    first = serve(tmp_path / "d")
+    with httpx.Client(base_url=first.url) as client:
+        place = client.post("/v2/acme/app/blobs/uploads/").headers["Location"]
+        client.patch(place, content=content[:100_000])
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait(10)
+    with httpx.Client(base_url=serve(tmp_path / "d").url) as client:
+        assert client.get(place).headers["Range"] == "0-99999"
+        done = client.put(f"{place}?digest={make.digest(content)}", content=content[100_000:])
+        assert done.status_code == 201
+        assert client.get(done.headers["Location"]).content == content
+
+
+def test_a_second_server_on_the_same_data_is_refused(serve: Callable[..., Served], tmp_path: Path) -> None:
+    serve(tmp_path / "d")
+    answer = _run("serve", "--open", "--config", str(ROOT / "lab.yml"), "--data", str(tmp_path / "d"))
+    assert answer.returncode == 1
+    assert "another server is already using" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_serving_without_open_is_refused_with_the_reason(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("version: 0.1\n")
+    answer = _run("serve", "--config", str(config), "--data", str(tmp_path / "d"))
+    assert answer.returncode == 1
+    assert "--open" in answer.stderr
+
+
+def test_deleting_can_be_switched_off(serve: Callable[..., Served]) -> None:
+    with httpx.Client(base_url=serve(REGISTRY_STORAGE_DELETE_ENABLED="false").url) as client:
+        make.push_image(client, "acme/app", "1", b"{}")
+        assert client.delete("/v2/acme/app/manifests/1").status_code == 405
+
+
+def test_sparse_images_are_accepted_where_asked_for(serve: Callable[..., Served]) -> None:
+    with httpx.Client(base_url=serve(REGISTRY_VALIDATION_SPARSE="true").url) as client:
+        body = make.image(b"absent", b"absent too")
+        put = client.put("/v2/acme/app/manifests/1", content=body, headers={"Content-Type": make.IMAGE})
+        assert put.status_code == 201
+
+
+def test_sigterm_lets_a_running_exchange_finish(serve: Callable[..., Served]) -> None:
+    server = serve()
+    content = b"x" * 200_000
+    with httpx.Client(base_url=server.url) as client:
+
+        def slowly() -> object:
+            yield content[:100_000]
+            server.process.terminate()
+            yield content[100_000:]
+
+        answer = client.post(f"/v2/acme/app/blobs/uploads/?digest={make.digest(content)}", content=slowly())
+    assert answer.status_code == 201
+    assert server.process.wait(10) == 0
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "moorage", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
