@@ -26,7 +26,7 @@ from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Buffer
 from moorage.storage.store import Appending, BlobStore, Content, File, Parts, StoredKey
 
-_KEY: Final = re.compile(r"(?!.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
+_KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
