@@ -105,10 +105,19 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     """An empty database, on either dialect."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path_factory.mktemp('db') / 'moorage.db'}"
-    folder = request.getfixturevalue("postgresql_server")
+    return _database(request.getfixturevalue("postgresql_server"))
+
+
+def _database(folder: str) -> str:
     name = f"d{os.urandom(6).hex()}"
     subprocess.run(["psql", "-qh", folder, "-U", "moorage", "postgres", "-c", f"CREATE DATABASE {name}"], check=True)
     return f"postgresql://moorage@/{name}?host={folder}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> str:
+    """An empty database on PostgreSQL."""
+    return _database(postgresql_server)
 
 
 @pytest.fixture(scope="module")

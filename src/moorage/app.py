@@ -14,6 +14,9 @@ from moorage.edge.ops import front
 from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
+from moorage.features.gc.job import Windows, collector, purger
+from moorage.jobs.job import Job
+from moorage.jobs.worker import run as run_jobs
 from moorage.settings import Settings
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
@@ -27,6 +30,8 @@ class Application:
     handler: Handler
     registry: Registry
     observe: Observer | None
+    work: Callable[[], Awaitable[None]]
+    """Runs the background jobs until cancelled."""
     close: Callable[[], Awaitable[None]]
 
 
@@ -37,17 +42,22 @@ def build(settings: Settings) -> Application:
     db = open_database(settings.database_url)
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
+    jobs = _jobs(registry, settings)
     router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries))
 
     async def storage_check() -> None:
         store.check()
+
+    async def work() -> None:
+        if jobs:
+            await run_jobs(db, jobs, registry.now)
 
     async def close() -> None:
         await db.close()
         store.close()
 
     checks = {"database": db.ping, "storage": storage_check}
-    return Application(front(router.respond, checks), registry, _observer(), close)
+    return Application(front(router.respond, checks), registry, _observer(), work, close)
 
 
 def _policy(settings: Settings) -> Policy:
@@ -65,6 +75,21 @@ def _policy(settings: Settings) -> Policy:
         lease=_microseconds(settings.gc.window),
         undo=_microseconds(settings.gc.undo),
     )
+
+
+def _jobs(registry: Registry, settings: Settings) -> list[Job]:
+    """What runs in the background.  A read-only registry changes nothing by itself either."""
+    purging = settings.storage.maintenance.uploadpurging
+    windows = Windows(
+        trash=_microseconds(settings.gc.trash),
+        interval=_microseconds(settings.gc.interval),
+        upload_age=_microseconds(purging.age),
+        upload_interval=_microseconds(purging.interval),
+    )
+    if registry.policy.read_only:
+        return []
+    jobs = [collector(registry, windows)] if settings.gc.enabled else []
+    return jobs + ([purger(registry, windows)] if purging.enabled and not purging.dryrun else [])
 
 
 def _microseconds(span: timedelta) -> int:

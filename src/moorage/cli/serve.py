@@ -14,7 +14,7 @@ from typing import Final
 import uvloop
 
 from moorage import telemetry
-from moorage.app import Application, build
+from moorage.app import build
 from moorage.edge.server import Limits, Server
 from moorage.errors import Code, RegistryError
 from moorage.settings import Loaded, Settings, SettingsError, load
@@ -128,7 +128,11 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
             Code.UNAVAILABLE, f"cannot listen on {host}:{port}: {reason.strerror}; choose another with --listen"
         ) from reason
     _greet(settings, *address, "https" if tls else "http")
-    await _until_stopped(server, application, settings, tls)
+    working = asyncio.ensure_future(application.work())
+    await _until_stopped(server, settings, tls)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    await application.close()
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
@@ -153,9 +157,7 @@ def _load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
         ) from reason
 
 
-async def _until_stopped(
-    server: Server, application: Application, settings: Settings, tls: ssl.SSLContext | None
-) -> None:
+async def _until_stopped(server: Server, settings: Settings, tls: ssl.SSLContext | None) -> None:
     """SIGTERM or SIGINT drains, a second one stops at once; SIGHUP reads the certificate again."""
     loop = asyncio.get_running_loop()
     stop, at_once = asyncio.Event(), asyncio.Event()
@@ -181,7 +183,6 @@ async def _until_stopped(
     server.abort()
     for task in (draining, second):
         task.cancel()
-    await application.close()
 
 
 def _greet(settings: Settings, host: str, port: int, scheme: str) -> None:

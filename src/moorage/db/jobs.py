@@ -1,0 +1,42 @@
+"""Rows of jobs: when each is due, and which process has it."""
+
+from typing import Final
+
+from sqlalchemy import or_, select, update
+
+from moorage.db.engine import Tx
+from moorage.db.schema import jobs
+from moorage.db.statements import insert
+
+LEASE: Final = 60_000_000
+"""Microseconds after which a job whose process has died is taken over."""
+
+
+def take(tx: Tx, name: str, holder: str, now: int) -> bool:
+    """Lease the job if it is due and nobody has it."""
+    row = {"name": name, "due_at": 0, "leased_until": 0, "failures": 0}
+    tx.execute(insert(tx, jobs).on_conflict_do_nothing(), row)
+    free = or_(jobs.c.leased_until < now, jobs.c.holder == holder)
+    taken = tx.execute(
+        update(jobs)
+        .where(jobs.c.name == name, jobs.c.due_at <= now, free)
+        .values(holder=holder, leased_until=now + LEASE)
+    )
+    return bool(taken.rowcount)
+
+
+def done(tx: Tx, name: str, holder: str, now: int, due: int, error: str | None) -> None:
+    """Give the job back until it is `due` again; a failure is counted and kept."""
+    failures = tx.execute(select(jobs.c.failures).where(jobs.c.name == name)).scalar() or 0
+    tx.execute(
+        update(jobs)
+        .where(jobs.c.name == name, jobs.c.holder == holder)
+        .values(
+            due_at=due,
+            leased_until=0,
+            holder=None,
+            finished_at=now,
+            failures=failures + 1 if error else 0,
+            error=error,
+        )
+    )

@@ -1,0 +1,130 @@
+"""What the collector asks of the rows.  Every function is one short transaction's work."""
+
+from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
+
+from moorage.db.engine import Tx
+from moorage.db.schema import (
+    blobs,
+    edges,
+    links,
+    trash_blobs,
+    trash_edges,
+    trash_links,
+    trash_manifests,
+    trash_tags,
+    uploads,
+)
+
+
+def purge_uploads(tx: Tx, before: int, finished_before: int, now: int, most: int) -> int:
+    """Forget uploads that nobody touched since `before`; their bytes go to the trash."""
+    done = uploads.c.finished.is_not(None)
+    stale = (done & (uploads.c.touched_at < finished_before)) | (~done & (uploads.c.touched_at < before))
+    found = tx.execute(select(uploads.c.id, uploads.c.digest, uploads.c.finished).where(stale).limit(most)).fetchall()
+    for row in found:
+        gone = tx.execute(delete(uploads).where(uploads.c.id == row.id, stale)).rowcount
+        if gone and row.finished is None:
+            _discard(tx, f"blobs/u/{row.id[:2]}/{row.id}", row.digest, 0, now)
+    return len(found)
+
+
+def purge_manifests(tx: Tx, now: int, leased_until: int, most: int) -> int:
+    """Forget deleted manifests and tags that can no longer be restored; what they held is leased once more."""
+    found = [
+        row.id
+        for row in tx.execute(
+            select(trash_manifests.c.id).where(trash_manifests.c.purge_after < now).limit(most)
+        ).fetchall()
+    ]
+    if found:
+        held = select(trash_edges.c.blob_id).where(trash_edges.c.trash_id.in_(found))
+        tx.execute(
+            update(links)
+            .where(links.c.blob_id.in_(held), links.c.leased_until < leased_until)
+            .values(leased_until=leased_until)
+        )
+        tx.execute(delete(trash_edges).where(trash_edges.c.trash_id.in_(found)))
+        tx.execute(delete(trash_manifests).where(trash_manifests.c.id.in_(found)))
+    tags = tx.execute(delete(trash_tags).where(trash_tags.c.purge_after < now)).rowcount
+    return len(found) + tags
+
+
+def _unreferenced() -> ColumnElement[bool]:
+    referred = exists().where(edges.c.blob_id == links.c.blob_id, edges.c.repository_id == links.c.repository_id)
+    kept = exists().where(
+        trash_edges.c.blob_id == links.c.blob_id, trash_edges.c.repository_id == links.c.repository_id
+    )
+    return ~referred & ~kept
+
+
+def unlink(tx: Tx, now: int, purge_after: int, most: int) -> int:
+    """Take blobs whose lease ran out, and which no manifest refers to, from their repositories into the trash.
+
+    Two statements: behind the first one's locks, the second looks again on a fresh snapshot.
+    """
+    candidates = select(links.c.repository_id, links.c.blob_id).where(links.c.leased_until < now, _unreferenced())
+    candidates = candidates.limit(most)
+    if tx.dialect != "sqlite":
+        locked = select(blobs.c.id).where(blobs.c.id.in_(select(candidates.subquery().c.blob_id)))
+        tx.execute(locked.order_by(blobs.c.id).with_for_update(skip_locked=True)).fetchall()
+    found = tx.execute(candidates).fetchall()
+    for row in found:
+        gone = tx.execute(
+            delete(links).where(
+                links.c.repository_id == row.repository_id,
+                links.c.blob_id == row.blob_id,
+                links.c.leased_until < now,
+                _unreferenced(),
+            )
+        ).rowcount
+        if gone:
+            tx.execute(
+                insert(trash_links),
+                {
+                    "repository_id": row.repository_id,
+                    "blob_id": row.blob_id,
+                    "deleted_at": now,
+                    "purge_after": purge_after,
+                },
+            )
+    return len(found)
+
+
+def give_up(tx: Tx, now: int, most: int) -> int:
+    """Forget links that waited long enough in the trash, and the blobs that nobody has any more."""
+    due = select(trash_links.c.blob_id).where(trash_links.c.purge_after < now).limit(most)
+    found = sorted({row.blob_id for row in tx.execute(due).fetchall()})
+    for identity in found:
+        blob = select(blobs.c.digest, blobs.c.size, blobs.c.storage_key).where(blobs.c.id == identity)
+        row = tx.execute(blob if tx.dialect == "sqlite" else blob.with_for_update()).fetchone()
+        tx.execute(delete(trash_links).where(trash_links.c.blob_id == identity, trash_links.c.purge_after < now))
+        still = select(func.count()).select_from(links).where(links.c.blob_id == identity)
+        waiting = select(func.count()).select_from(trash_links).where(trash_links.c.blob_id == identity)
+        kept = select(func.count()).select_from(trash_edges).where(trash_edges.c.blob_id == identity)
+        edge = select(func.count()).select_from(edges).where(edges.c.blob_id == identity)
+        if row is None or any(tx.execute(one).scalar() for one in (still, waiting, kept, edge)):
+            continue
+        tx.execute(delete(blobs).where(blobs.c.id == identity))
+        if row.storage_key is not None:
+            _discard(tx, row.storage_key, row.digest, row.size, now)
+    return len(found)
+
+
+def condemn(tx: Tx, now: int, most: int) -> list[str]:
+    """Mark bytes as being destroyed: from its commit on, nobody can bring them back.  Gives their keys."""
+    found = tx.execute(select(trash_blobs.c.storage_key).where(trash_blobs.c.purge_after <= now).limit(most))
+    keys = [row.storage_key for row in found.fetchall()]
+    if keys:
+        tx.execute(update(trash_blobs).where(trash_blobs.c.storage_key.in_(keys)).values(state="purging"))
+    return keys
+
+
+def forget(tx: Tx, keys: list[str]) -> None:
+    """The bytes under `keys` are gone."""
+    tx.execute(delete(trash_blobs).where(trash_blobs.c.storage_key.in_(keys), trash_blobs.c.state == "purging"))
+
+
+def _discard(tx: Tx, key: str, digest: str, size: int, now: int) -> None:
+    row = {"storage_key": key, "digest": digest, "size": size, "state": "waiting", "purge_after": now}
+    if tx.execute(select(trash_blobs.c.storage_key).where(trash_blobs.c.storage_key == key)).fetchone() is None:
+        tx.execute(insert(trash_blobs), row)

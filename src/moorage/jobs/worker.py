@@ -1,0 +1,41 @@
+"""Runs jobs in this process: lease, step until nothing is left, back off."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from moorage.db import jobs as rows
+from moorage.db.engine import Database
+from moorage.errors import RegistryError
+from moorage.jobs.job import Job
+from moorage.telemetry import logger
+
+_LOOK: Final = 1.0
+"""Seconds between two looks at what is due."""
+
+
+async def run(db: Database, jobs: Sequence[Job], now: Callable[[], int]) -> None:
+    """Run every job whenever it is due, until cancelled.  A job that fails is tried again after its rhythm."""
+    holder = secrets.token_hex(8)
+    while True:
+        for job in jobs:
+            try:
+                if await db.write(rows.take, job.name, holder, now(), durable=False):
+                    await _run(db, job, holder, now)
+            except RegistryError as error:
+                logger(__name__).warning("a job could not be run", job=job.name, error=error.message)
+        await asyncio.sleep(min(_LOOK, *(job.rhythm / 1_000_000 for job in jobs)))
+
+
+async def _run(db: Database, job: Job, holder: str, now: Callable[[], int]) -> None:
+    error = None
+    try:
+        while await job.step():
+            await asyncio.sleep(0)
+            if not await db.write(rows.take, job.name, holder, now(), durable=False):
+                return
+    except Exception as raised:  # noqa: BLE001 - one job's failure is not another's
+        error = str(raised)
+        logger(__name__).error("a job failed", job=job.name, exc_info=raised)
+    await db.write(rows.done, job.name, holder, now(), now() + job.rhythm, error, durable=False)
