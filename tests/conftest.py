@@ -66,7 +66,7 @@ def start(data: Path, **environment: str) -> Served:
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
-        found = re.search(r"listens on http://127\.0\.0\.1:(\d+)", line)
+        found = re.search(r"listens on https?://127\.0\.0\.1:(\d+)", line)
         if found:
             return Served(process, int(found[1]), data)
     process.wait(5)
