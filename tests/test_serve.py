@@ -1,6 +1,7 @@
 """The server process: starting, stopping, and what it keeps."""
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,16 @@ def test_sigterm_lets_a_running_exchange_finish(serve: Callable[..., Served]) ->
         answer = client.post(f"/v2/acme/app/blobs/uploads/?digest={make.digest(content)}", content=slowly())
     assert answer.status_code == 201
     assert server.process.wait(10) == 0
+
+
+def test_metrics_are_on_the_debug_address_alone(serve: Callable[..., Served]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = serve(REGISTRY_HTTP_DEBUG_ADDR=f"127.0.0.1:{port}", REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED="true")
+    assert httpx.get(f"{server.url}/v2/").status_code == 200
+    found = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    assert 'registry_http_requests_total{method="GET",route="/v2/",status="200"}' in found
+    assert httpx.get(f"{server.url}/metrics").status_code == 404
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:

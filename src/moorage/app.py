@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from moorage.access.rules import OpenRules
 from moorage.core.registry import Policy, Registry
@@ -20,7 +21,7 @@ from moorage.jobs.worker import run as run_jobs
 from moorage.settings import Settings
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
-from moorage.telemetry import access_log
+from moorage.telemetry import access_log, metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Application:
 
     handler: Handler
     registry: Registry
-    observe: Observer | None
+    observe: Observer
     work: Callable[[], Awaitable[None]]
     """Runs the background jobs until cancelled."""
     close: Callable[[], Awaitable[None]]
@@ -96,24 +97,41 @@ def _microseconds(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
 
 
-def _observer() -> Observer | None:
+_REQUESTS: Final = metrics.Counter(
+    "Counter", "registry_http_requests", "Requests answered.", ("method", "route", "status")
+)
+_SECONDS: Final = metrics.Histogram(
+    "Histogram", "registry_http_request_duration_seconds", "Time to the end of the answer.", ("method", "route")
+)
+_BYTES: Final = metrics.Counter("Counter", "registry_http_response_size_bytes", "Bytes of bodies sent.", ("route",))
+
+
+def _observer() -> Observer:
+    """Counts every exchange, and writes its line where access lines are wanted."""
     write = access_log()
-    if write is None:
-        return None
 
     def observe(request: Request, response: Response, sent: int, seconds: float) -> None:
-        write(
-            request_id=request.id,
-            method=request.method,
-            path=request.route or request.path,
-            status=response.status,
-            seconds=seconds,
-            size=sent,
-            ip=request.peer,
-            ua=request.header("user-agent") or "",
-            actor=str(request.facts.get("actor", "")),
-            repo=str(request.facts.get("repo", "")),
-            ref=str(request.facts.get("ref", "")),
-        )
+        route = request.route or "other"
+        method = request.method if request.method in _METHODS else "other"
+        _REQUESTS.add(method, route, response.status)
+        _SECONDS.observe(seconds, method, route)
+        _BYTES.add(route, amount=sent)
+        if write is not None:
+            write(
+                request_id=request.id,
+                method=request.method,
+                path=request.route or request.path,
+                status=response.status,
+                seconds=seconds,
+                size=sent,
+                ip=request.peer,
+                ua=request.header("user-agent") or "",
+                actor=str(request.facts.get("actor", "")),
+                repo=str(request.facts.get("repo", "")),
+                ref=str(request.facts.get("ref", "")),
+            )
 
     return observe
+
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})

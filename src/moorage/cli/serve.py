@@ -15,6 +15,7 @@ import uvloop
 
 from moorage import telemetry
 from moorage.app import build
+from moorage.edge.ops import measurements
 from moorage.edge.server import Limits, Server
 from moorage.errors import Code, RegistryError
 from moorage.settings import Loaded, Settings, SettingsError, load
@@ -120,8 +121,11 @@ async def _serve(settings: Settings, host: str, port: int) -> None:
         observe=application.observe,
     )
     tls = _tls(settings)
+    debug = settings.http.debug
     try:
         address = await server.listen(host, port, tls)
+        if debug.addr is not None and debug.prometheus.enabled:
+            await Server(measurements(debug.prometheus.path)).listen(*_address(debug.addr))
     except OSError as reason:
         await application.close()
         raise RegistryError(

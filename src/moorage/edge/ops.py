@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from moorage.edge.http import Handler, Request, Response, render
 from moorage.errors import Code, RegistryError
+from moorage.telemetry.metrics import exposition
 
 Check = Callable[[], Awaitable[None]]
 
@@ -42,3 +43,16 @@ async def _ready(request: Request, checks: Mapping[str, Check]) -> Response:
     if request.query.startswith("verbose"):
         return Response(status, [("Content-Type", "application/json")], json.dumps(results).encode())
     return Response(status, [("Content-Type", "text/plain")], b"ok\n" if healthy else b"not ready\n")
+
+
+def measurements(path: str) -> Handler:
+    """What the debug address serves: the metrics, at `path`, for Prometheus."""
+
+    async def respond(request: Request) -> Response:
+        request.route = path
+        if request.path != path:
+            return render(RegistryError(Code.PATH_UNKNOWN, f"the metrics are at {path}"))
+        content, media_type = exposition()
+        return Response(200, [("Content-Type", media_type)], content)
+
+    return respond

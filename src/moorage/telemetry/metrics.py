@@ -72,3 +72,10 @@ class Gauge(_Family):
 class Histogram(_Family):
     def observe(self, value: float, *labels: str | int) -> None:
         self.child(labels).observe(value)
+
+
+def exposition() -> tuple[bytes, str]:
+    """All metrics as Prometheus reads them, and their media type."""
+    import prometheus_client
+
+    return prometheus_client.generate_latest(_registry()), prometheus_client.CONTENT_TYPE_LATEST
