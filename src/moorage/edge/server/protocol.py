@@ -2,7 +2,7 @@
 
 Subclasses uvicorn's httptools protocol, which is pinned.  Of its privates we lean on: `flow` (pause and resume),
 `connections`, `transport`, `parser`, `client`, `scheme`, `url`, `headers`, `expect_100_continue`,
-`timeout_keep_alive_task` and `_unset_keepalive_if_required`; a test keeps this list true.
+`timeout_keep_alive_task` and `_unset_keepalive_if_required`.
 
 A handler is started on the connection itself as soon as the header is complete, by one `send(None)`.  If that
 finishes it, head and body leave in one write and no task is ever made; if it waits, a task carries it on.
