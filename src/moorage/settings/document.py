@@ -114,9 +114,11 @@ class _Reader:
     def _scalar(self, node: yaml.Node, path: Path) -> Text | None:
         try:
             resolved = self._scalars.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            if not node.tag.startswith("tag:yaml.org,2002:"):
-                self._fault(node, path, f"has the tag {node.tag}, which means nothing here")
+        except yaml.YAMLError:
+            self._fault(node, path, f"has the tag {node.tag}, which means nothing here")
+            return None
+        except ValueError:
+            # It looks like a date or a number and is none (2024-02-30): then it is text.
             resolved = node.value
         return None if resolved is None else Text(node.value, resolved)
 

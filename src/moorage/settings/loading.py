@@ -125,9 +125,10 @@ def _validated(tree: Any, document: Document, warnings: list[str], ignored: list
     return settings
 
 
-def _order(fault: Fault) -> tuple[str, int]:
+def _order(fault: Fault) -> tuple[bool, str, int]:
+    """The file from top to bottom, then the rest by name."""
     name, _, line = fault.where.rpartition(":")
-    return (name, int(line)) if line.isdigit() else (fault.where, 0)
+    return (False, name, int(line)) if line.isdigit() else (True, fault.where, 0)
 
 
 def _why_ignored(path: Path, why: str, document: Document) -> str:

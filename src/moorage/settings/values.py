@@ -79,8 +79,8 @@ _UNITS: Final = {
     "h": 3600.0,
     "d": 86400.0,
 }
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h|d)")
-_DURATION_PART: Final = re.compile(r"([\d.]+)(\D+)")
+_DURATION: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h|d)")
+_DURATION_PART: Final = re.compile(r"([0-9.]+)([^0-9.]+)")
 
 
 def parse_duration(value: Any) -> timedelta:
@@ -94,7 +94,7 @@ def parse_duration(value: Any) -> timedelta:
     if text in {"0", "0.0"}:
         return timedelta()
     if not re.fullmatch(f"(?:{_DURATION.pattern})+", text):
-        hint = f"; did you mean '{text}s'?" if re.fullmatch(r"\d+(\.\d+)?", text) else ""
+        hint = f"; did you mean '{text}s'?" if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) else ""
         raise ValueError(f"must be a duration such as '30s', '1h30m' or '7d', not '{text}'{hint}")
     try:
         return timedelta(seconds=sum(float(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(text)))
@@ -120,7 +120,7 @@ def parse_seconds(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     text = str(value).strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
     return parse_duration(text).total_seconds()
 
@@ -137,7 +137,7 @@ def parse_size(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     text = str(value).strip()
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", text)
     unit = match[2].replace("k", "K") if match else ""
     if not match or unit not in _SIZES:
         raise ValueError(f"must be a size in bytes such as 4194304, '64MiB' or '1.5GB', not '{text}'")

@@ -184,7 +184,10 @@ class HTTP(Section):
     @model_validator(mode="after")
     def _address_fits_net(self) -> "HTTP":
         if self.net == "tcp":
-            split_address(self.addr)
+            try:
+                split_address(self.addr)
+            except ValueError as reason:
+                raise ValueError(f"`addr` {reason}") from None
         elif not self.addr.startswith("/"):
             raise ValueError(f"needs the absolute path of a socket in `addr` where `net` is unix, not '{self.addr}'")
         return self
