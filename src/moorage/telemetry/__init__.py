@@ -1,5 +1,29 @@
-"""Log and metric: what the registry tells of itself."""
+"""What the registry tells of itself: the log and the metrics.
 
-from moorage.telemetry.log import access_log, configure, logger
+log      configure · logger · access_log: one event per line
+lines    how an event looks: JSON, logfmt, text
+redact   what is never shown
+metrics  counter · gauge · histogram · exposition
+"""
 
-__all__ = ["access_log", "configure", "logger"]
+from moorage.telemetry.lines import visible
+from moorage.telemetry.log import AccessLog, access_log, configure, logger
+from moorage.telemetry.metrics import Counter, Gauge, Histogram, counter, exposition, gauge, histogram
+from moorage.telemetry.redact import redact, redact_text
+
+__all__ = [
+    "AccessLog",
+    "Counter",
+    "Gauge",
+    "Histogram",
+    "access_log",
+    "configure",
+    "counter",
+    "exposition",
+    "gauge",
+    "histogram",
+    "logger",
+    "redact",
+    "redact_text",
+    "visible",
+]

@@ -20,7 +20,8 @@ from moorage.telemetry.redact import redact, redact_text
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NAMES: Final = {"warning": "warn", "exception": "error", "critical": "error", "fatal": "error"}
-_FIRST: Final = ("logger", "request_id")
+_FIRST: Final = {"logger_name": "logger", "logger": "logger", "request_id": "request_id"}
+"""What comes first, and its name in the line.  (structlog keeps the name `logger` to itself.)"""
 _CHATTY: Final = ("alembic", "asyncio", "httpcore", "httpx")
 """Libraries that tell at `info` what is ours to tell, some of them with signed URLs."""
 
@@ -90,9 +91,9 @@ class _Shape:
         line: dict[str, Any] = {"ts": self.clock.now(), "level": _NAMES.get(method, method)}
         line["msg"] = redact_text(str(event.pop("event", "")))
         trace = _trace(event.pop("exc_info", None))
-        for name in _FIRST:
+        for name, shown in _FIRST.items():
             if name in event:
-                line[name] = event.pop(name)
+                line[shown] = redact(event.pop(name))
         line |= {name: value for name, value in redact(event).items() if name not in line}
         line |= {name: value for name, value in self.fields.items() if name not in line}
         if trace:
@@ -177,9 +178,9 @@ class _Writer:
 def logger(name: str) -> Any:
     """A logger: `log.info("what happened", key=value)`, `log.bind(request_id=…)`, `log.exception(…)`.
 
-    It is as `configure` last decided: ask for it where it is used.
+    It follows `configure`, whenever that is called, so a module may keep one.
     """
-    return structlog.get_logger().bind(logger=name)
+    return structlog.get_logger(logger_name=name)
 
 
 def access_log() -> AccessLog | None:

@@ -26,14 +26,20 @@ def _registry() -> "CollectorRegistry":
     return registry
 
 
+_families: Final[dict[str, "_Family"]] = {}
+
+
 class _Family:
     """One metric with its children, one per combination of label values."""
 
     def __init__(self, kind: str, name: str, text: str, labels: Sequence[str], **options: Any) -> None:
+        if name in _families:
+            raise ValueError(f"the metric {name} is declared twice")
         self.shape = (kind, name, text, tuple(labels))
         self._options = options
         self._family: Any = None
         self._children: dict[tuple[str | int, ...], Any] = {}
+        _families[name] = self
 
     def family(self) -> Any:
         if self._family is None:
@@ -74,8 +80,25 @@ class Histogram(_Family):
         self.child(labels).observe(value)
 
 
+def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
+    """A number that only grows; it is shown with `_total` behind its name."""
+    return Counter("Counter", name, text, labels)
+
+
+def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
+    """A number that goes up and down."""
+    return Gauge("Gauge", name, text, labels)
+
+
+def histogram(name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = _FAST) -> Histogram:
+    """How often a value stayed below each bound; its name ends in its unit, `_seconds` or `_bytes`."""
+    return Histogram("Histogram", name, text, labels, buckets=tuple(buckets))
+
+
 def exposition() -> tuple[bytes, str]:
     """All metrics as Prometheus reads them, and their media type."""
     import prometheus_client
 
+    for family in list(_families.values()):
+        family.family()
     return prometheus_client.generate_latest(_registry()), prometheus_client.CONTENT_TYPE_LATEST
