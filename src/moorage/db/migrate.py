@@ -59,10 +59,12 @@ def migrate(url: str, *, patience: float = 60.0, scripts: Path = SCRIPTS, head: 
 
 def _revision(tx: Tx) -> str | None:
     if tx.dialect == "sqlite":
-        there = tx.raw.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (_VERSIONS,)).fetchone()
+        there = tx.raw.execute("SELECT name FROM sqlite_schema WHERE name = ?", (_VERSIONS,)).fetchall()
     else:
-        (there,) = tx.raw.execute("SELECT to_regclass(%s)", (_VERSIONS,)).fetchone()
-    if there is None:
+        there = tx.raw.execute(
+            "SELECT name FROM to_regclass(%s) AS name WHERE name IS NOT NULL", (_VERSIONS,)
+        ).fetchall()
+    if not there:
         return None
     rows = tx.raw.execute(f"SELECT version_num FROM {_VERSIONS}").fetchall()  # noqa: S608 - our own constant
     return str(rows[0][0]) if rows else None
