@@ -1,16 +1,28 @@
 """The `moorage` command."""
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 import moorage
+from moorage.cli.lazy import LazyGroup
 from moorage.errors import RegistryError
+
+
+class Commands(LazyGroup):
+    """A new command is a line here: where it is, and what the help says of it."""
+
+    table: ClassVar = {
+        "config": ("moorage.cli.config:app", "Check, show and describe the configuration."),
+    }
+
 
 app = typer.Typer(
     name="moorage",
+    cls=Commands,
     help="A self-hosted container registry: teams push images and any OCI artifact, machines pull them.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,25 +57,27 @@ def serve(
     serving.serve(config, data, listen, opened=open_)
 
 
-@app.command()
-def config(
-    what: Annotated[str, typer.Argument(help="check, show or schema.")],
-    file: Annotated[Path | None, typer.Option("--config", help="The config.yml.")] = None,
-) -> None:
-    """Check a configuration, show what is in force, or print its JSON schema."""
-    from moorage.cli import config as configuring
-
-    configuring.run(what, file)
-
-
 def run() -> None:
     """The entry point: whatever goes wrong is told in a line, never as a traceback."""
     try:
-        app()
-    except RegistryError as error:
-        sys.exit(f"moorage: {error.message}")
+        app(prog_name="moorage")
     except KeyboardInterrupt:
         sys.exit(130)
-    except OSError as error:
-        place = f": {error.filename}" if error.filename else ""
-        sys.exit(f"moorage: {error.strerror or error}{place}")
+    except Exception as error:  # noqa: BLE001 - the last place where it can be told
+        sys.exit(f"moorage: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    from moorage.telemetry import redact_text, visible
+
+    settings = sys.modules.get("moorage.settings")
+    if settings is not None and isinstance(error, settings.SettingsError):
+        return "\n".join(visible(line) for line in str(error).split("\n"))
+    if isinstance(error, RegistryError):
+        return visible(error.message)
+    if isinstance(error, OSError) and error.strerror:
+        return visible(": ".join(str(part) for part in (error.strerror, error.filename) if part))
+    if os.environ.get("REGISTRY_LOG_LEVEL") == "debug":
+        raise error
+    words = redact_text(" ".join(f"{type(error).__name__}: {error}".split()))
+    return visible(f"this is a fault of the program: {words} (REGISTRY_LOG_LEVEL=debug shows where)")

@@ -1,0 +1,193 @@
+"""`moorage config`, run as people run it, and the command line's manners."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from moorage.cli import main as command_line
+from moorage.cli.config import in_force
+from moorage.errors import Code, RegistryError
+from moorage.settings import load
+from moorage.settings.keys import known
+from moorage.settings.schema import descriptions, json_schema, sections
+
+CONFIGS = Path(__file__).parent.parent / "settings" / "configs"
+
+
+def moorage(*arguments, **environ):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "moorage", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**kept, **environ},
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        file = tmp_path / "config.yml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def test_check_tells_all_faults_and_what_is_ignored_and_ends_with_1():
+    done = moorage("config", "check", "--config", CONFIGS / "s3-redis.yml", REGISTRY_HTTP_ADR=":1")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "s3-redis.yml:5: storage.s3: this storage is not yet supported" in done.stdout
+    assert "did you mean REGISTRY_HTTP_ADDR?" in done.stdout
+    for key in ("storage.redirect", "storage.cache", "storage.tag", "redis", "http.http2", "notifications"):
+        assert f": {key} is accepted and not acted on: " in done.stdout
+    assert "notareal" not in done.stdout
+
+
+def test_check_of_a_good_file_ends_with_0_and_tells_what_differs(config):
+    file = config("version: 0.1\n")
+    done = moorage("config", "check", "-c", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(f"{file}: fine\n")
+    assert "different from Docker Registry:" in done.stdout
+
+
+def test_show_masks_every_secret(config):
+    file = config(
+        "http: {secret: hunter2, headers: {Authorization: [hunter2]}}\n"
+        "admin: {password: hunter2}\n"
+        "database: {url: 'postgresql://moorage:hunter2@db/moorage'}\n"
+        "log: {fields: {api_token: hunter2, service: s}}\n"
+        "redis: {password: hunter2}\n"
+        "proxy: {remoteurl: 'https://u:hunter2@hub.example'}\n"
+    )
+    for options in ((), ("-o", "json"), ("--origin",), ("--origin", "-o", "json")):
+        done = moorage("config", "show", "-c", file, *options)
+        assert done.returncode == 0
+        assert "hunter2" not in done.stdout + done.stderr
+        assert "postgresql://moorage:***@db/moorage" in done.stdout
+        assert "service" in done.stdout
+
+
+def test_show_tells_where_each_value_comes_from(config):
+    file = config("version: 0.1\nhttp:\n  addr: ':1'\n")
+    done = moorage("config", "show", "-c", file, "--origin", REGISTRY_GC_UNDO="3d")
+    lines = done.stdout.splitlines()
+    assert f"http.addr: :1  # {file}:3" in lines
+    assert "gc.undo: 72h  # REGISTRY_GC_UNDO" in lines
+    assert "gc.trash: 48h  # default" in lines
+    entries = json.loads(moorage("config", "show", "-c", file, "--origin", "-o", "json").stdout)
+    assert entries["http.addr"] == {"value": ":1", "origin": f"{file}:3"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "storage: inmemory\n",
+        (
+            "auth: {htpasswd: {path: /a}}\nlog: {fields: {n: 5}}\nvalidation: {manifests: {indexes: {platforms: list, "
+            "platformlist: [{os: linux, architecture: arm64}]}}}\nlimits: {body_seconds: 1m}\n"
+        ),
+    ],
+)
+def test_what_is_shown_means_the_same_when_it_is_read_again(config, tmp_path, text):
+    shown = in_force(load(config(text), environ={}).settings)
+    again = tmp_path / "again.yml"
+    again.write_text(yaml.safe_dump(shown))
+    assert in_force(load(again, environ={}).settings) == shown
+
+
+def test_a_fault_anywhere_else_is_told_without_a_traceback(config):
+    done = moorage("config", "show", "-c", config("http: {adr: x}\ngc: {window: 1}\n"))
+    assert (done.returncode, done.stdout) == (1, "")
+    first, *faults = done.stderr.splitlines()
+    assert first == "moorage: the configuration has 2 faults:"
+    assert len(faults) == 2
+
+
+def test_wrong_usage_ends_with_2():
+    for arguments in (("conf",), ("config", "show", "-o", "xml"), ("config", "nope"), ("serve", "--nope")):
+        done = moorage(*arguments)
+        assert done.returncode == 2, arguments
+        assert "Traceback" not in done.stderr
+    assert "Did you mean 'config'?" in moorage("conf").stderr
+
+
+def test_a_reader_that_leaves_early_is_no_fault():
+    line = f"'{sys.executable}' -m moorage config show | true"
+    done = subprocess.run(["/bin/sh", "-c", line], check=False, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+def test_help_imports_no_command_and_names_all():
+    program = (
+        "import sys; sys.argv = ['moorage', '--help']\n"
+        "from moorage.cli.main import run\n"
+        "try: run()\n"
+        "except SystemExit as end: assert end.code in (0, None)\n"
+        "for name in ('moorage.settings', 'moorage.telemetry', 'sqlalchemy', 'uvloop', 'yaml', 'rich', 'structlog'):\n"
+        "    assert name not in sys.modules, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    for name in ("serve", *command_line.Commands.table):
+        assert f"\n  {name} " in done.stdout
+
+
+def test_the_version_is_told():
+    assert moorage("--version").stdout.strip() == command_line.moorage.__version__
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RegistryError(Code.UNAVAILABLE, "the disk\x1b[2J is away"), "moorage: the disk\\x1b[2J is away"),
+        (PermissionError(13, "Permission denied", "/data"), "moorage: Permission denied: /data"),
+        (KeyboardInterrupt(), 130),
+        (
+            RuntimeError("a\nb https://u:hunter2@x/"),
+            (
+                "moorage: this is a fault of the program: RuntimeError: a b https://u:***@x/ "
+                "(REGISTRY_LOG_LEVEL=debug shows where)"
+            ),
+        ),
+    ],
+)
+def test_every_failure_is_one_line(monkeypatch, error, status):
+    def fail(**_):
+        raise error
+
+    monkeypatch.delenv("REGISTRY_LOG_LEVEL", raising=False)
+    monkeypatch.setattr(command_line, "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        command_line.run()
+    assert caught.value.code == status
+
+
+def test_the_schema_describes_every_setting():
+    schema = json_schema()
+    for key in known().values():
+        part = schema
+        for name in key.path:
+            if "$ref" in part or "anyOf" in part:
+                reference = part.get("$ref") or next(arm["$ref"] for arm in part["anyOf"] if "$ref" in arm)
+                part = schema["$defs"][reference.rpartition("/")[2]]
+            part = part["properties"][name]
+        assert part["description"], key.name
+    assert "Accepted and not acted on" in schema["properties"]["redis"]["description"]
+    assert json.loads(moorage("config", "schema").stdout) == schema
+
+
+def test_every_value_has_a_sentence_below_it():
+    for section in sections():
+        for name, text in descriptions(section).items():
+            assert text.rstrip().endswith("."), f"{section.__name__}.{name}"
