@@ -38,6 +38,8 @@ class Served:
     process: subprocess.Popen[str]
     port: int
     data: Path
+    log: Path
+    """What the server wrote to its log."""
 
     @property
     def address(self) -> str:
@@ -56,22 +58,24 @@ class Served:
 
 def start(data: Path, **environment: str) -> Served:
     """Start `moorage serve` on a free port and wait until it says where it listens."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moorage", "serve", "--open", "--config", str(ROOT / "lab.yml"),
-         "--data", str(data), "--listen", "127.0.0.1:0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, **environment},
-    )  # fmt: skip
+    log = data.with_name(f"{data.name}.log")
+    with log.open("a") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moorage", "serve", "--open", "--config", str(ROOT / "lab.yml"),
+             "--data", str(data), "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
         found = re.search(r"listens on https?://127\.0\.0\.1:(\d+)", line)
         if found:
-            return Served(process, int(found[1]), data)
+            return Served(process, int(found[1]), data, log)
     process.wait(5)
     process.stdout.close()
-    raise RuntimeError("the server did not start")
+    raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="session")
@@ -120,12 +124,19 @@ def postgresql_url(postgresql_server: str) -> str:
     return _database(postgresql_server)
 
 
-@pytest.fixture(scope="module")
-def served(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server on an empty database of either dialect, shared by a module's tests."""
-    server = start(tmp_path_factory.mktemp("data"), REGISTRY_DATABASE_URL=database_url)
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server on either database, shared by all tests: each uses repositories of its own.
+
+    Its log must be without a traceback in the end.
+    """
+    environment = {}
+    if request.param == "postgresql":
+        environment["REGISTRY_DATABASE_URL"] = _database(request.getfixturevalue("postgresql_server"))
+    server = start(tmp_path_factory.mktemp("served") / "data", **environment)
     yield server
     server.stop()
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.fixture
