@@ -3,7 +3,6 @@
 import asyncio
 import fcntl
 import os
-import signal
 import ssl
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from moorage import telemetry
 from moorage.app import build
 from moorage.edge.ops import measurements
 from moorage.edge.server import Limits, Server
+from moorage.edge.server.signals import run_until_signalled
 from moorage.errors import Code, RegistryError
 from moorage.settings import Loaded, Settings, SettingsError, load
 
@@ -45,10 +45,10 @@ def serve(config: Path | None, data: Path | None, listen: str | None, *, opened:
     _announce(loaded)
     settings.data.mkdir(parents=True, exist_ok=True)
     guard = _only_one(settings)
-    host, port = _address(listen or _configured(loaded))
+    place = listen or _configured(loaded)
     sys.setswitchinterval(0.0005)
     try:
-        uvloop.run(_serve(settings, host, port))
+        uvloop.run(_serve(settings, place))
     finally:
         if guard is not None:
             os.close(guard)
@@ -104,39 +104,72 @@ def _only_one(settings: Settings) -> int | None:
     return fd
 
 
-async def _serve(settings: Settings, host: str, port: int) -> None:
+async def _serve(settings: Settings, place: str) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="bytes"))
     application = build(settings)
-    limits = settings.limits
     server = Server(
         application.handler,
-        limits=Limits(
-            limits.header_bytes,
-            limits.header_seconds,
-            limits.idle_seconds,
-            limits.body_seconds,
-            limits.send_seconds,
-        ),
+        limits=_limits(settings),
         observe=application.observe,
+        trusted_proxies=settings.http.trusted_proxies,
     )
     tls = _tls(settings)
-    debug = settings.http.debug
     try:
-        address = await server.listen(host, port, tls)
-        if debug.addr is not None and debug.prometheus.enabled:
-            await Server(measurements(debug.prometheus.path)).listen(*_address(debug.addr))
-    except OSError as reason:
+        _greet(settings, *await _listen(server, place, tls))
+        debug = await _debug(settings)
+    except BaseException:
+        server.abort()
         await application.close()
-        raise RegistryError(
-            Code.UNAVAILABLE, f"cannot listen on {host}:{port}: {reason.strerror}; choose another with --listen"
-        ) from reason
-    _greet(settings, *address, "https" if tls else "http")
+        raise
     working = asyncio.ensure_future(application.work())
-    await _until_stopped(server, settings, tls)
+    await run_until_signalled(
+        server,
+        seconds=settings.http.draintimeout.total_seconds(),
+        reload=lambda: _renew_certificate(server, settings) if tls else None,
+    )
+    if debug is not None:
+        debug.abort()
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
     await application.close()
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(
+        header_bytes=limits.header_bytes,
+        header_seconds=limits.header_seconds,
+        idle_seconds=limits.idle_seconds,
+        body_seconds=limits.body_seconds,
+        send_seconds=limits.send_seconds,
+        connections=limits.connections,
+    )
+
+
+async def _listen(server: Server, place: str, tls: ssl.SSLContext | None) -> tuple[str, str]:
+    """Listen on HOST:PORT or the path of a socket; gives the URL, and the name docker knows it by."""
+    scheme = "https" if tls else "http"
+    try:
+        if place.startswith("/"):
+            await server.listen_unix(place, tls)
+            return f"{scheme}+unix://{place}", "localhost"
+        host, port = await server.listen(*_address(place), tls)
+    except OSError as reason:
+        raise RegistryError(
+            Code.UNAVAILABLE, f"cannot listen on {place}: {reason.strerror}; choose another with --listen"
+        ) from reason
+    name = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::"} else host  # noqa: S104 - only compared
+    return f"{scheme}://{host}:{port}", f"{name}:{port}"
+
+
+async def _debug(settings: Settings) -> Server | None:
+    debug = settings.http.debug
+    if debug.addr is None or not debug.prometheus.enabled:
+        return None
+    server = Server(measurements(debug.prometheus.path))
+    await _listen(server, debug.addr, None)
+    return server
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
@@ -161,40 +194,22 @@ def _load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
         ) from reason
 
 
-async def _until_stopped(server: Server, settings: Settings, tls: ssl.SSLContext | None) -> None:
-    """SIGTERM or SIGINT drains, a second one stops at once; SIGHUP reads the certificate again."""
-    loop = asyncio.get_running_loop()
-    stop, at_once = asyncio.Event(), asyncio.Event()
-
-    def told() -> None:
-        (at_once if stop.is_set() else stop).set()
-
-    def reload() -> None:
-        if tls is None:
-            return
-        try:
-            _load_certificate(tls, settings)
-        except RegistryError as error:
-            telemetry.logger("moorage").error("the certificate stays as it was", error=error.message)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told)
-    loop.add_signal_handler(signal.SIGHUP, reload)
-    await stop.wait()
-    draining = asyncio.ensure_future(server.drain(settings.http.draintimeout.total_seconds()))
-    second = asyncio.ensure_future(at_once.wait())
-    await asyncio.wait({draining, second}, return_when=asyncio.FIRST_COMPLETED)
-    server.abort()
-    for task in (draining, second):
-        task.cancel()
+def _renew_certificate(server: Server, settings: Settings) -> None:
+    """On SIGHUP: new handshakes get the certificate that is in the files now."""
+    files, log = settings.http.tls, telemetry.logger("moorage")
+    try:
+        server.swap_tls(files.certificate or "", files.key)
+    except (OSError, ssl.SSLError) as reason:
+        log.warning("the TLS certificate stays as it was", certificate=str(files.certificate), reason=str(reason))
+    else:
+        log.info("the TLS certificate was read again", certificate=str(files.certificate))
 
 
-def _greet(settings: Settings, host: str, port: int, scheme: str) -> None:
-    name = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::"} else host  # noqa: S104 - only compared
+def _greet(settings: Settings, url: str, name: str) -> None:
     print(
-        f"Moorage listens on {scheme}://{host}:{port} and keeps its data in {settings.data.absolute()}.\n"
+        f"Moorage listens on {url} and keeps its data in {settings.data.absolute()}.\n"
         f"OPEN: anyone who reaches it may push, pull and delete.\n\n"
-        f"  docker tag IMAGE {name}:{port}/acme/app:1\n"
-        f"  docker push {name}:{port}/acme/app:1\n",
+        f"  docker tag IMAGE {name}/acme/app:1\n"
+        f"  docker push {name}/acme/app:1\n",
         flush=True,
     )

@@ -1,6 +1,6 @@
-"""Our HTTP/1.1 server: uvicorn's protocol, stepped on the connection, with the kernel sending files."""
+"""Our HTTP/1.1 server: handlers are stepped on the connection, bulk bytes are moved by the kernel."""
 
 from moorage.edge.server.limits import Limits
-from moorage.edge.server.listener import Server
+from moorage.edge.server.server import Server
 
 __all__ = ["Limits", "Server"]

@@ -1,0 +1,454 @@
+"""One connection: whose turn it is, what may be read, and when patience ends.
+
+head ──▶ exchange ──▶ answer ──▶ head ──▶ …          one at a time, in order
+  │         │            │
+  │      body: through us, or (large) an Intake in our place
+  ▼                      ▼
+refusal ─────────────▶ linger: the answer is out, what still arrives is dropped, then closed
+"""
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from typing import Final, final
+
+from uvicorn.server import ServerState
+
+from moorage.edge.http import Body, Request, render
+from moorage.edge.server.answers import CONTINUE
+from moorage.edge.server.bodies import EMPTY, HIGH_WATER, Incoming
+from moorage.edge.server.chunks import Chunks
+from moorage.edge.server.exchange import Exchange
+from moorage.edge.server.heads import HeadReader
+from moorage.edge.server.intake import Intake
+from moorage.edge.server.limits import KIB, MIB
+from moorage.edge.server.proxies import FORWARDED
+from moorage.edge.server.targets import is_host, read_target
+from moorage.edge.server.wire import NEVER, Shared, log
+from moorage.errors import Code, RegistryError
+
+TAKEN_OVER: Final = 64 * KIB
+"""A body of which more than this is still to come is received straight into a large buffer."""
+DROPPED: Final = 256 * KIB
+"""An unread rest of a body up to this size is read and dropped to keep the connection."""
+LINGER_BYTES: Final = 8 * MIB
+LINGER_SECONDS: Final = 5
+TURNS: Final = 16
+"""Pipelined requests that are answered before other connections get their turn."""
+
+_RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, zero seconds: closing sends RST."""
+
+
+@final
+class Connection(HeadReader):
+    """A client's connection, from its first byte to its last."""
+
+    def __init__(self, shared: Shared, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(state, loop, shared.limits.header_bytes)
+        self.shared = shared
+        self.plain = True
+        self.gone = False
+        self.flush_by = NEVER
+        self._deadline = NEVER
+        """When the client must have sent something (loop time)."""
+        self._peer = ""
+        self._scheme = "http"
+        self._trusted = False
+        self._exchange: Exchange | None = None
+        self._body: Incoming | None = None
+        self._left = 0
+        """Bytes still to come of a body of known length."""
+        self._chunks: Chunks | None = None
+        self._intake: Intake | None = None
+        self._continue = False
+        """Whether the client waits for `100 Continue` before it sends its body."""
+        self._waiting = b""
+        """What came behind the request that is being answered."""
+        self._serving = False
+        self._draining = False
+        self._lingering = False
+        self._eof = False
+        self._dropped = 0
+        self._unsent = 0
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.plain = self.scheme == "http"
+        self._scheme = self.scheme or "http"
+        self._peer = self.client[0] if self.client else ""
+        self._trusted = self.shared.trust.trusts(self._peer)
+        self._deadline = self.loop.time() + self.shared.limits.idle_seconds
+        if self.plain:
+            # "Writable" then means that everything has left, which is what sendfile must know.
+            transport.set_write_buffer_limits(0)
+        most = self.shared.limits.connections
+        if most is not None and len(self.connections) > most:
+            self._refuse(RegistryError(Code.UNAVAILABLE, "the registry has too many connections"))
+
+    def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            self._drop(data)
+            return
+        if self._left or self._chunks is not None:
+            data = self._body_received(data)
+        if not data:
+            return
+        if self._exchange is not None or self.flow.write_paused or self._waiting:
+            self._waiting += data
+            self.flow.pause_reading()
+        else:
+            self._serve(data)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """The client sends no more.  It may still wait for its answer, unless that can take for ever."""
+        self._eof = True
+        exchange = self._exchange
+        return (
+            self.plain
+            and exchange is not None
+            and not exchange.streaming
+            and not self._left
+            and self._chunks is None
+            and not self._lingering
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone = True
+        self._deadline = self.flush_by = NEVER
+        self._waiting = b""
+        exchange = self._exchange
+        if self._intake is not None:
+            self._intake.stop()
+            self._intake = None
+        if self._body is not None:
+            self._body.fail(None)
+        super().connection_lost(exc)
+        if exchange is not None:
+            exchange.lost()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unsent = self.transport.get_write_buffer_size()
+        self.flush_by = self.loop.time() + self.shared.limits.send_seconds
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flush_by = NEVER
+        if self._exchange is None:
+            self._go_on()
+
+    # Requests
+
+    def _serve(self, data: bytes) -> None:
+        """Read heads and answer them, as far as that goes without waiting."""
+        self._serving = True
+        turns = 0
+        while data:
+            try:
+                rest = self.read_head(data)
+            except RegistryError as error:
+                self._refuse(error)
+                break
+            if rest is None:
+                if self._deadline is not NEVER and not self._head_timed:
+                    self._head_timed = True
+                    self._deadline = self.loop.time() + self.shared.limits.header_seconds
+                break
+            self._head_timed = False
+            data = self._begin(rest)
+            turns += 1
+            if data and (self._exchange is not None or self.flow.write_paused or self._lingering or turns >= TURNS):
+                self._waiting = data
+                self.flow.pause_reading()
+                if self._exchange is None and not self._lingering:
+                    self.loop.call_soon(self._go_on)
+                break
+        self._serving = False
+
+    _head_timed = False
+    """Whether the deadline is that of a head which has begun."""
+
+    def _begin(self, rest: bytes) -> bytes:
+        """Start the exchange for a complete head; gives what follows its body."""
+        began = self.loop.time()
+        self._deadline = NEVER
+        noted = self.noted
+        offered = noted.get("x-request-id")
+        ids = self.shared.ids
+        request = Request(
+            self.method,
+            "",
+            "",
+            self.fields,
+            EMPTY,
+            self._peer,
+            self._scheme,
+            ids.accept(offered[0]) if offered else ids.fresh(),
+        )
+        exchange = Exchange(self, request, began, keep=self.wants_keep_alive, http10=self.version == "1.0")
+        self._exchange = exchange
+        try:
+            self._complete_request(request)
+            request.body = self._framing()
+        except RegistryError as error:
+            request.path = request.path or self.url.decode("latin-1")
+            self._waiting = rest or b"?"
+            exchange.refuse(render(error), observed=True)
+            return b""
+        if rest and (self._left or self._chunks is not None):
+            rest = self._body_received(rest)
+        exchange.run()
+        return rest
+
+    def _complete_request(self, request: Request) -> None:
+        """Path, query and who sends it.  Raises REQUEST_INVALID."""
+        if self.version not in ("1.1", "1.0"):
+            raise RegistryError(Code.REQUEST_INVALID, f"HTTP/{self.version} is not spoken here; HTTP/1.1 is")
+        hosts = self.noted.get("host", ())
+        if len(hosts) > 1 or (not hosts and self.version == "1.1"):
+            raise RegistryError(Code.REQUEST_INVALID, f"the request has {len(hosts)} Host headers; one is wanted")
+        if hosts and not is_host(hosts[0]):
+            raise RegistryError(Code.REQUEST_INVALID, "the Host header is not a host")
+        request.path, request.query, host = read_target(self.url)
+        if host is not None and not is_host(host):
+            raise RegistryError(Code.REQUEST_INVALID, "the request target names no host")
+        if not FORWARDED.isdisjoint(self.noted):
+            forwarded = None
+            if self._trusted:
+                request.peer, request.scheme, forwarded = self.shared.trust.client(self._peer, self._scheme, self.noted)
+            host = forwarded or host
+            # They have had their effect; what is left of them could only mislead somebody.
+            request.headers = [field for field in request.headers if field[0] not in FORWARDED]
+        if host is not None:
+            request.headers = [("host", host), *(field for field in request.headers if field[0] != "host")]
+
+    def _framing(self) -> Body:
+        """Where the body ends (RFC 9112, section 6.3).  Raises REQUEST_INVALID for what could be read in two ways."""
+        noted = self.noted
+        lengths, codings = noted.get("content-length"), noted.get("transfer-encoding")
+        self._continue = False
+        if lengths is None and codings is None:
+            return EMPTY
+        self.parse_afresh()
+        if codings is not None:
+            if lengths is not None or [coding.lower() for coding in codings] != ["chunked"]:
+                raise RegistryError(Code.REQUEST_INVALID, "the only transfer coding is 'chunked', and without a length")
+            if self.version != "1.1":
+                raise RegistryError(Code.REQUEST_INVALID, "HTTP/1.0 has no chunked bodies")
+            self._chunks = Chunks()
+            length = None
+        else:
+            assert lengths is not None
+            text = lengths[0]
+            if len(lengths) > 1 or not (text.isascii() and text.isdigit()) or len(text) > 18:
+                raise RegistryError(Code.REQUEST_INVALID, "the request needs one Content-Length in decimal digits")
+            length = int(text)
+            if not length:
+                return EMPTY
+            self._left = length
+        self._continue = self.version == "1.1" and "100-continue" in (e.lower() for e in noted.get("expect", ()))
+        self._body = Incoming(self, self.shared.pool, length)
+        return self._body
+
+    def _refuse(self, error: RegistryError) -> None:
+        """Answer what is not even a request, and close."""
+        request = Request("", "", "", [], EMPTY, self._peer, self._scheme, self.shared.ids.fresh())
+        self._exchange = Exchange(self, request, self.loop.time(), keep=False, http10=False)
+        self._waiting = b"?"
+        self._exchange.refuse(render(error), observed=False)
+
+    # Bodies
+
+    def _body_received(self, data: bytes) -> bytes:
+        """Take what belongs to the body; gives what follows it."""
+        body = self._body
+        if self._chunks is None:
+            piece = data if len(data) <= self._left else data[: self._left]
+            self._left -= len(piece)
+            if body is not None:
+                body.backlog += piece
+            rest = data[len(piece) :]
+            ended = not self._left
+        else:
+            try:
+                rest = self._chunks.feed(data, None if body is None else body.backlog)
+            except RegistryError as error:
+                if body is None:
+                    self._start_linger()
+                else:
+                    body.fail(error.code, error.message)
+                    self.flow.pause_reading()
+                return b""
+            ended = self._chunks.ended
+            if ended:
+                self._chunks = None
+        if body is None:
+            self._deadline = self.loop.time() + self.shared.limits.body_seconds
+        else:
+            self._hand_on(body, ended=ended)
+        return rest
+
+    def _hand_on(self, body: Incoming, *, ended: bool) -> None:
+        if body.waiting:
+            self._deadline = NEVER
+        if ended:
+            body.end()
+        else:
+            body.wake()
+            if len(body.backlog) >= HIGH_WATER:
+                self.flow.pause_reading()
+
+    def want_body(self) -> None:
+        """The handler waits for more of its body."""
+        if self._continue:
+            self._continue = False
+            self.transport.write(CONTINUE)
+        self._deadline = self.loop.time() + self.shared.limits.body_seconds
+        if self._intake is None and self.plain and self._chunks is None and self._left > TAKEN_OVER:
+            assert self._body is not None
+            self._intake = Intake(self, self._body, self.shared.pool, self._left)
+            self._intake.fill()
+            self.transport.set_protocol(self._intake)
+        elif self._intake is not None:
+            self._intake.fill()
+        self.flow.resume_reading()
+
+    def body_taken(self) -> None:
+        if not (self.plain and self._chunks is None and self._left > TAKEN_OVER):
+            self.flow.resume_reading()
+
+    def body_arrives(self) -> None:
+        self._deadline = self.loop.time() + self.shared.limits.body_seconds
+
+    def body_pauses(self) -> None:
+        self._deadline = NEVER
+        self.flow.pause_reading()
+
+    def intake_ended(self) -> None:
+        """The body is complete, to the byte: what comes now is the next request."""
+        self._deadline = NEVER
+        self._left = 0
+        self._intake = None
+        self.transport.set_protocol(self)
+
+    # Answers
+
+    def settle(self, *, streamed: bool) -> bool:
+        """What happens to a body that the handler did not read to its end."""
+        if self._intake is not None and not streamed:
+            self._left = self._intake.left
+            self._intake.stop()
+            self._intake = None
+            self.transport.set_protocol(self)
+        unread = self._left > 0 or self._chunks is not None
+        if streamed and unread:
+            # The answer may come from the very body.
+            return False
+        if self._body is not None:
+            self._body.abandon()
+            self._body = None
+        if self._draining or self._eof:
+            return False
+        if not unread:
+            return True
+        return self._chunks is None and not self._continue and self._left <= DROPPED
+
+    def over(self, *, keep: bool) -> None:
+        """The exchange is over: on to the next request, or the end."""
+        if self._exchange is None:
+            return
+        if self._body is not None:
+            self.settle(streamed=False)
+        self._exchange = None
+        if self.gone:
+            return
+        if not keep or self._draining:
+            self._close()
+            return
+        limits = self.shared.limits
+        self._deadline = self.loop.time() + (limits.body_seconds if self._left else limits.idle_seconds)
+        if not self._serving:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Nothing is being answered: take up what waits, or read on."""
+        if self._exchange is not None or self._serving or self._lingering or self.gone or self.flow.write_paused:
+            return
+        data, self._waiting = self._waiting, b""
+        if data and (self._left or self._chunks is not None):
+            data = self._body_received(data)
+        if data:
+            self._serve(data)
+        if not self._waiting and not self.gone:
+            self.flow.resume_reading()
+
+    def _close(self) -> None:
+        """Close, so that the client gets to read what was sent."""
+        if self._eof or not (self._left or self._chunks is not None or self._waiting):
+            self.transport.close()
+        else:
+            self._start_linger()
+
+    def _start_linger(self) -> None:
+        """Closing with unread bytes would reset the connection, and the answer with it: drop them for a while."""
+        self._lingering = True
+        self._waiting = b""
+        self._deadline = self.loop.time() + LINGER_SECONDS
+        if self.plain and not self._eof:
+            with suppress(OSError):
+                self.transport.write_eof()
+        self.flow.resume_reading()
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > LINGER_BYTES:
+            self.transport.close()
+
+    def cut(self) -> None:
+        """Reset the connection: a client must not take what it has for the whole."""
+        if self.gone:
+            return
+        self.gone = True
+        with suppress(OSError, AttributeError):
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.transport.abort()
+
+    # Time and shutdown
+
+    def check(self, now: float) -> None:
+        """Called in the server's rhythm: has the client's time run out?"""
+        if now > self.flush_by:
+            self._not_taken(now)
+        if now <= self._deadline:
+            return
+        self._deadline = NEVER
+        if self._lingering:
+            self.transport.close()
+        elif self._body is not None:
+            self._body.fail(Code.REQUEST_TIMEOUT, "the request's body did not arrive in time")
+        elif self.partial and self._exchange is None and not self._left:
+            self._refuse(RegistryError(Code.REQUEST_TIMEOUT, "the request's header did not arrive in time"))
+        else:
+            self.transport.close()
+
+    def _not_taken(self, now: float) -> None:
+        size = self.transport.get_write_buffer_size()
+        if size and size < self._unsent:
+            self._unsent = size
+            self.flush_by = now + self.shared.limits.send_seconds
+        else:
+            log.info("a client takes nothing of its answer: cut", peer=self._peer)
+            exchange = self._exchange
+            self.cut()
+            if exchange is not None:
+                exchange.lost()
+
+    def shutdown(self) -> None:
+        """Finish what is begun, then close."""
+        self._draining = True
+        if self._exchange is None and not (self._lingering or self.partial or self._left or self._chunks is not None):
+            self.transport.close()

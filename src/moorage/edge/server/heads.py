@@ -1,0 +1,159 @@
+"""Reading request heads with llhttp, and nothing but heads.
+
+The parser is fed up to the end of a header and no further: bodies are framed by us, so it is always known
+where the next request begins, and a pipelined one is not even parsed before its turn.
+"""
+
+import asyncio
+from typing import Final, cast
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from moorage.edge.http import Header
+from moorage.edge.server.proxies import FORWARDED
+from moorage.errors import Code, RegistryError
+
+LEANS_ON: Final = (
+    "connection_lost",
+    "connection_made",
+    "connections",
+    "flow.drain",
+    "flow.pause_reading",
+    "flow.read_paused",
+    "flow.resume_reading",
+    "flow.write_paused",
+    "loop",
+    "on_headers_complete",
+    "on_message_begin",
+    "on_url",
+    "parser",
+    "pause_writing",
+    "resume_writing",
+    "shutdown",
+    "tasks",
+    "transport",
+    "url",
+)
+"""What we use or override of uvicorn's class, which promises none of it: its version is pinned, a test looks."""
+
+NOTED: Final = FORWARDED | {"content-length", "expect", "host", "transfer-encoding", "x-request-id"}
+"""The headers the server itself reads."""
+
+_END: Final = b"\r\n\r\n"
+_NAMES: Final = 512
+_lower_names: dict[bytes, str] = {}
+
+
+class _Wiring:
+    """The attributes of uvicorn's Config that its protocol reads; the rest of it is for uvicorn's own server."""
+
+    loaded = True
+    loaded_app = None
+    ws_protocol_class = None
+    root_path = ""
+    asgi_version = "3.0"
+    limit_concurrency = None
+    timeout_keep_alive = 0
+
+
+class HeadReader(HttpToolsProtocol):
+    """Collects the head of one request after the other."""
+
+    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop, header_bytes: int) -> None:
+        super().__init__(cast("Config", _Wiring), state, {}, loop)
+        self.fields: list[Header] = []
+        self.noted: dict[str, list[str]] = {}
+        self.method = ""
+        self.version = ""
+        self.wants_keep_alive = False
+        self.partial = False
+        """Whether a head has begun and is not complete."""
+        self._complete = False
+        self._header_bytes = header_bytes
+        self._read = 0
+        self._tail = b""
+        """The last bytes of an incomplete head: its end may be cut in two."""
+        self._stale = False
+
+    def parse_afresh(self) -> None:
+        """The last head was followed by a body, which the parser will not see: the next needs a new one."""
+        self._stale = True
+
+    def read_head(self, data: bytes) -> bytes | None:
+        """Feed up to the end of a head; gives what follows it, or None while it is incomplete.
+
+        Raises REQUEST_INVALID and HEADERS_TOO_LARGE; then nothing more can be read from this connection.
+        """
+        if self._stale:
+            self._stale = False
+            self.parser = httptools.HttpRequestParser(self)
+        rest = data
+        while rest:
+            window = self._tail + rest if self._tail else rest
+            end = window.find(_END)
+            cut = len(rest) if end < 0 else end + len(_END) - len(self._tail)
+            self._read += cut
+            if self._read > self._header_bytes:
+                raise RegistryError(
+                    Code.HEADERS_TOO_LARGE, f"the request's header is larger than {self._header_bytes} bytes"
+                )
+            self._feed(rest if cut == len(rest) else rest[:cut])
+            rest = rest[cut:]
+            if end < 0:
+                self.partial = True
+                self._tail = window[-3:]
+                if self._complete:
+                    raise RegistryError(Code.REQUEST_INVALID, "the header's lines must end in CRLF")
+                return None
+            self._tail = b""
+            if self._complete:
+                self._complete = self.partial = False
+                self._read = 0
+                return rest
+            # Otherwise these were empty lines in front of a request, which are to be ignored (RFC 9112, 2.2).
+        self.partial = True
+        return None
+
+    def _feed(self, piece: bytes) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            # An offer to speak something else, which we may ignore; the parser has switched already.
+            self._stale = True
+        except httptools.HttpParserError as reason:
+            raise RegistryError(Code.REQUEST_INVALID, f"this is not a valid HTTP request: {reason}") from reason
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.fields = []
+        self.noted = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = _lower_names.get(name) or _lower(name)
+        text = value.decode("latin-1").strip(" \t")
+        if key in NOTED:
+            self.noted.setdefault(key, []).append(text)
+        self.fields.append((key, text))
+
+    def on_headers_complete(self) -> None:
+        parser = self.parser
+        self._complete = True
+        self.method = parser.get_method().decode("ascii")
+        self.version = parser.get_http_version()
+        self.wants_keep_alive = parser.should_keep_alive()
+
+    def on_body(self, _body: bytes) -> None:
+        raise RegistryError(Code.REQUEST_INVALID, "a header ends where it should not")
+
+    def on_message_complete(self) -> None:
+        pass
+
+
+def _lower(name: bytes) -> str:
+    lower = name.decode("ascii").lower()
+    if len(_lower_names) < _NAMES:
+        _lower_names[name] = lower
+    return lower

@@ -1,0 +1,55 @@
+"""Who is at the other end: X-Forwarded-* are believed only when a trusted proxy says them."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from moorage.edge.server.targets import is_host
+
+FORWARDED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Trust:
+    """The proxies in front of us: addresses, networks (`10.0.0.0/8`) or `unix` for those on a Unix socket.
+
+    Raises ValueError for a text that is none of these; there is no way to trust everybody by accident.
+    """
+
+    def __init__(self, proxies: Iterable[str]) -> None:
+        names = list(proxies)
+        self._unix = "unix" in names
+        self._networks: list[_Network] = [ipaddress.ip_network(name) for name in names if name != "unix"]
+
+    def trusts(self, peer: str) -> bool:
+        if not peer:
+            return self._unix
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._networks)
+
+    def client(self, peer: str, scheme: str, noted: Mapping[str, list[str]]) -> tuple[str, str, str | None]:
+        """The client's address, scheme and, where a proxy names it, host; for a `peer` that is trusted."""
+        for hop in reversed(_listed(noted, "x-forwarded-for")):
+            # The right-most address that is not one of our proxies: everything left of it is the client's own claim.
+            try:
+                peer = str(ipaddress.ip_address(hop.strip("[]")))
+            except ValueError:
+                break
+            if not self.trusts(peer):
+                break
+        said = _listed(noted, "x-forwarded-proto")
+        if said and said[-1].lower() in {"http", "https"}:
+            scheme = said[-1].lower()
+        hosts = _listed(noted, "x-forwarded-host")
+        host = hosts[-1] if hosts and is_host(hosts[-1]) else None
+        return peer, scheme, host
+
+
+def _listed(noted: Mapping[str, list[str]], name: str) -> list[str]:
+    return [part.strip() for value in noted.get(name, ()) for part in value.split(",") if part.strip()]

@@ -1,0 +1,146 @@
+"""The server: listens, keeps the connections' time, and knows how to stop."""
+
+import asyncio
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import final
+
+from uvicorn.server import ServerState
+
+from moorage.edge.http import Handler, Observer
+from moorage.edge.server.answers import Starts
+from moorage.edge.server.connection import Connection
+from moorage.edge.server.ids import RequestIds
+from moorage.edge.server.limits import Limits
+from moorage.edge.server.pool import Pool
+from moorage.edge.server.proxies import Trust
+from moorage.edge.server.wire import Shared
+
+BACKLOG = 2048
+READERS = 4
+"""Threads that read files which are not in memory."""
+
+
+@final
+class Server:
+    """Serves one handler on any number of addresses of the running loop.
+
+    `trusted_proxies` are addresses, networks or `unix`; ValueError for anything else.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        limits: Limits | None = None,
+        observe: Observer | None = None,
+        trusted_proxies: tuple[str, ...] = (),
+    ) -> None:
+        self.limits = limits or Limits()
+        self._shared = Shared(
+            handler,
+            observe,
+            self.limits,
+            Trust(trusted_proxies),
+            RequestIds(),
+            Starts(),
+            Pool(),
+            ThreadPoolExecutor(READERS, "moorage-read"),
+        )
+        self._state = ServerState()
+        self._listening: list[asyncio.AbstractServer] = []
+        self._tls: list[ssl.SSLContext] = []
+        self._clock: asyncio.TimerHandle | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._state.connections)
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
+        """Accept connections; gives the address, with the port chosen where `port` is 0.  Raises OSError."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: Connection(self._shared, self._state, loop),
+            host,
+            port,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=self.limits.header_seconds if tls else None,
+        )
+        self._started(server, tls, loop)
+        name = server.sockets[0].getsockname()
+        return str(name[0]), int(name[1])
+
+    async def listen_unix(self, path: str, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on a Unix socket.  Raises OSError."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(
+            lambda: Connection(self._shared, self._state, loop),
+            path,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=self.limits.header_seconds if tls else None,
+        )
+        self._started(server, tls, loop)
+
+    def _started(
+        self, server: asyncio.AbstractServer, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._listening.append(server)
+        if tls is not None and tls not in self._tls:
+            self._tls.append(tls)
+        if self._clock is None:
+            self._clock = loop.call_later(self.limits.tick, self._tick, loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        # One walk over all connections costs less than a timer set and unset with every request.
+        now = loop.time()
+        self._clock = loop.call_later(self.limits.tick, self._tick, loop)
+        for connection in self._connections():
+            connection.check(now)
+
+    def _connections(self) -> list[Connection]:
+        return [one for one in self._state.connections if isinstance(one, Connection)]
+
+    def swap_tls(self, certificate: str | Path, key: str | Path | None = None, password: str | None = None) -> None:
+        """New handshakes use this certificate (paths of PEM files); open connections live on.
+
+        Raises OSError or ssl.SSLError, and then the old one stays in use.
+        """
+        # Loading is two steps: one that fails in between would leave the context with half of each.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password)
+        for context in self._tls:
+            context.load_cert_chain(certificate, key, password)
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Accept no more; let running exchanges finish for up to `seconds`; then abort what is left."""
+        loop = asyncio.get_running_loop()
+        self._stop_listening()
+        for connection in self._connections():
+            connection.shutdown()
+        until = loop.time() + (self.limits.drain_seconds if seconds is None else seconds)
+        while (self._state.connections or self._state.tasks) and loop.time() < until:  # noqa: ASYNC110 - both sets are uvicorn's
+            await asyncio.sleep(0.02)
+        self.abort()
+        tasks = [task for task in self._state.tasks if task is not asyncio.current_task()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+
+    def abort(self) -> None:
+        """Stop at once: connections are reset, handlers cancelled."""
+        self._stop_listening()
+        for connection in self._connections():
+            connection.cut()
+        for task in list(self._state.tasks):
+            task.cancel()
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+        self._shared.readers.shutdown(wait=False)
+
+    def _stop_listening(self) -> None:
+        for server in self._listening:
+            server.close()
+        self._listening.clear()

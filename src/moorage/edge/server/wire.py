@@ -1,0 +1,60 @@
+"""What the rooms of this package know of a connection, so that none of them imports it."""
+
+import asyncio
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from moorage.edge.http import Handler, Observer
+from moorage.edge.server.answers import Starts
+from moorage.edge.server.ids import RequestIds
+from moorage.edge.server.limits import Limits
+from moorage.edge.server.pool import Pool
+from moorage.edge.server.proxies import Trust
+from moorage.telemetry import logger
+
+NEVER: Final = float("inf")
+
+log: Final = logger("moorage.server")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all connections of a server have in common."""
+
+    handler: Handler
+    observe: Observer | None
+    limits: Limits
+    trust: Trust
+    ids: RequestIds
+    starts: Starts
+    pool: Pool
+    readers: Executor
+    """Threads for file bytes that are not in memory: a cold disk must not stop the loop."""
+
+
+class Wire(Protocol):
+    """One connection, as those who answer on it see it."""
+
+    shared: Shared
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    flow: FlowControl
+    plain: bool
+    """Not TLS: the kernel may send files and fill buffers by itself."""
+    gone: bool
+    """The other side is not there any more."""
+    tasks: set[asyncio.Task[None]]
+    flush_by: float
+    """When the client must have taken something of its answer (loop time)."""
+
+    def settle(self, *, streamed: bool) -> bool:
+        """An answer is about to go: decide on what is left of the body, and whether the connection goes on."""
+
+    def over(self, *, keep: bool) -> None:
+        """The exchange is over."""
+
+    def cut(self) -> None:
+        """Reset the connection: what was sent must not look complete."""
