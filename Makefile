@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CLIENTS := $(CURDIR)/.clients
+PYTEST = PATH="$(CLIENTS)/bin:$$PATH" $(BIN)/pytest -n auto
 
-.PHONY: help setup run test check format clients conformance
+.PHONY: help setup run test quick journeys check format clients
 
 help:
 	@echo "make run      a registry on localhost:5000 (data in ./data)"
 	@echo "make test     set up and run the tests"
+	@echo "make quick    the tests that drive no client program and are not slow"
+	@echo "make journeys the tests that drive real clients"
 	@echo "make check    format, lint, types, contracts"
 	@echo "make clients  install the real clients and servers that the journeys drive (needs root, apt-get and go)"
 	@echo "make format   put the code into shape"
@@ -26,7 +29,13 @@ run: setup
 	exec $(BIN)/moorage serve --open --config lab.yml --data data
 
 test: setup
-	PATH="$(CLIENTS)/bin:$$PATH" $(BIN)/pytest -n auto
+	$(PYTEST)
+
+quick: setup
+	$(PYTEST) -m "not client and not slow"
+
+journeys: setup
+	$(PYTEST) tests/journeys
 
 check: setup
 	$(BIN)/ruff format --check
