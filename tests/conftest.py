@@ -5,13 +5,18 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+
+if TYPE_CHECKING:  # pytest loads it as a plugin, below
+    from tests.databases import Server
+
+pytest_plugins = ["tests.databases"]
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,52 +83,6 @@ def start(data: Path, **environment: str) -> Served:
     raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """A private PostgreSQL, with a collation that a byte order is not; gives a URL without a database."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not binaries or os.geteuid() != 0:
-        missing("PostgreSQL (and root, to run it as its own user)")
-    folder = Path(tempfile.mkdtemp(prefix="moorage-pg-", dir="/tmp"))
-    shutil.chown(folder, "postgres", "postgres")
-    run = ["runuser", "-u", "postgres", "--"]
-    cluster = folder / "cluster"
-    subprocess.run(
-        [*run, binaries[-1] / "initdb", "-D", cluster, "-E", "UTF8", "--locale-provider=icu", "--icu-locale=en-US",
-         "--locale=C.UTF-8", "-A", "trust", "-U", "moorage"],
-        check=True, capture_output=True, cwd="/",
-    )  # fmt: skip
-    options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=60"
-    subprocess.run(
-        [*run, binaries[-1] / "pg_ctl", "-D", cluster, "-w", "-o", options, "-l", folder / "log", "start"],
-        check=True, stdout=subprocess.DEVNULL, cwd="/",
-    )  # fmt: skip
-    yield str(folder)
-    subprocess.run([*run, binaries[-1] / "pg_ctl", "-D", cluster, "-m", "immediate", "stop"],
-                   check=True, capture_output=True, cwd="/")  # fmt: skip
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An empty database, on either dialect."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path_factory.mktemp('db') / 'moorage.db'}"
-    return _database(request.getfixturevalue("postgresql_server"))
-
-
-def _database(folder: str) -> str:
-    name = f"d{os.urandom(6).hex()}"
-    subprocess.run(["psql", "-qh", folder, "-U", "moorage", "postgres", "-c", f"CREATE DATABASE {name}"], check=True)
-    return f"postgresql://moorage@/{name}?host={folder}"
-
-
-@pytest.fixture
-def postgresql_url(postgresql_server: str) -> str:
-    """An empty database on PostgreSQL."""
-    return _database(postgresql_server)
-
-
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server on either database, shared by all tests: each uses repositories of its own.
@@ -132,7 +91,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """
     environment = {}
     if request.param == "postgresql":
-        environment["REGISTRY_DATABASE_URL"] = _database(request.getfixturevalue("postgresql_server"))
+        cluster: Server = request.getfixturevalue("postgresql_server")
+        environment["REGISTRY_DATABASE_URL"] = cluster.create(schema=False)
     server = start(tmp_path_factory.mktemp("served") / "data", **environment)
     yield server
     server.stop()

@@ -22,6 +22,7 @@ import pytest
 
 from moorage.db.engine import Database, open_database
 from moorage.db.migrate import migrate
+from tests.conftest import missing, tool
 
 KINDS = ["sqlite", "postgresql"]
 
@@ -95,13 +96,6 @@ def as_postgres(*command: str | Path) -> None:
         assert done.returncode == 0, output.read().decode(errors="replace")
 
 
-def lacking(reason: str) -> None:
-    """Skip, or fail where everything is required."""
-    if os.environ.get("MOORAGE_REQUIRE_ALL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[Server]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
@@ -109,9 +103,9 @@ def postgresql_server() -> Iterator[Server]:
     if on_path:
         found.append(Path(on_path))
     if not found:
-        lacking("PostgreSQL is not installed")
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        lacking("PostgreSQL refuses to run as root, and setpriv is not installed")
+        missing("PostgreSQL")
+    if os.geteuid() == 0:
+        tool("setpriv")  # PostgreSQL refuses to run as root
     # Not below pytest's own folder: that is closed to other users, and too long for a socket's name.
     folder = Path(tempfile.mkdtemp(prefix="moorage-pg-"))
     server = Server(folder, found[-1].parent)
