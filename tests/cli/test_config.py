@@ -4,17 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 
 from moorage.cli import main as command_line
-from moorage.cli.config import in_force
+from moorage.cli.config import Output, check, in_force, show
 from moorage.errors import Code, RegistryError
 from moorage.settings import load
+from moorage.settings.document import Document
+from moorage.settings.environment import apply
 from moorage.settings.keys import known
 from moorage.settings.schema import descriptions, json_schema, sections
+from moorage.settings.values import plain
 
 CONFIGS = Path(__file__).parent.parent / "settings" / "configs"
 
@@ -60,21 +64,37 @@ def test_check_of_a_good_file_ends_with_0_and_tells_what_differs(config):
     assert "different from Docker Registry:" in done.stdout
 
 
-def test_show_masks_every_secret(config):
-    file = config(
-        "http: {secret: hunter2, headers: {Authorization: [hunter2]}}\n"
-        "admin: {password: hunter2}\n"
-        "database: {url: 'postgresql://moorage:hunter2@db/moorage'}\n"
-        "log: {fields: {api_token: hunter2, service: s}}\n"
-        "redis: {password: hunter2}\n"
-        "proxy: {remoteurl: 'https://u:hunter2@hub.example'}\n"
-    )
-    for options in ((), ("-o", "json"), ("--origin",), ("--origin", "-o", "json")):
-        done = moorage("config", "show", "-c", file, *options)
-        assert done.returncode == 0
-        assert "hunter2" not in done.stdout + done.stderr
-        assert "postgresql://moorage:***@db/moorage" in done.stdout
-        assert "service" in done.stdout
+SECRETS = {key.variable: "hunter2" for key in known().values() if key.hidden} | {
+    "REGISTRY_DATABASE_URL": "postgresql://moorage:hun/ter2:@hunter2@db/moorage?sslpassword=hunter2",
+    "REGISTRY_HTTP_HEADERS": "{Authorization: [hunter2], X-Api-Key: [hunter2], Link: ['<https://u:hunter2@x/>']}",
+    "REGISTRY_LOG_FIELDS": "{api_token: hunter2, deep: {password: hunter2, list: [{secret: hunter2}]}, service: s}",
+    "REGISTRY_REDIS_PASSWORD": "hunter2",
+    "REGISTRY_PROXY": "{remoteurl: 'https://u:hunter2@hub.example', password: hunter2}",
+    "REGISTRY_NOTIFICATIONS_ENDPOINTS": "[{url: 'https://x', headers: {Authorization: [Bearer hunter2]}}]",
+}
+
+
+@pytest.mark.parametrize("source", ["environment", "files named by the environment", "config.yml"])
+def test_no_secret_is_ever_shown(config, tmp_path, monkeypatch, capsys, source):
+    file = config("version: 0.1\n")
+    for name, value in SECRETS.items():
+        if source == "environment":
+            monkeypatch.setenv(name, value)
+        elif source != "config.yml":
+            (tmp_path / name).write_text(value + "\n")
+            monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
+    if source == "config.yml":
+        document = Document()
+        apply(document, SECRETS)
+        file.write_text(yaml.safe_dump(plain(document.tree)))
+    for origin, output in product((False, True), Output):
+        show(file, origin=origin, output=output)
+        shown = capsys.readouterr().out
+        assert "ter2" not in shown
+        assert "postgresql://moorage:***@db/moorage" in shown
+        assert "service" in shown
+    check(file)
+    assert "ter2" not in capsys.readouterr().out
 
 
 def test_show_tells_where_each_value_comes_from(config):

@@ -120,6 +120,13 @@ def test_a_value_can_come_from_a_file_without_its_line_end(tmp_path):
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_whole_section_can_come_from_a_file_where_any_key_may_stand(tmp_path):
+    fields = tmp_path / "fields.yml"
+    fields.write_text("{service: s}\n")
+    assert settings_of(REGISTRY_LOG_FIELDS_FILE=str(fields)).log.fields == {"service": "s"}
+    assert settings_of(REGISTRY_LOG_FIELDS_KEY_FILE="k").log.fields == {"key_file": "k"}
+
+
 def test_a_text_stays_the_text_that_was_given():
     assert settings_of(REGISTRY_HTTP_SECRET="0123").http.secret == "0123"
     assert settings_of(REGISTRY_HTTP_SECRET="a: b # c").http.secret == "a: b # c"

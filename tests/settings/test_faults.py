@@ -59,7 +59,7 @@ limits: {manifest_bytes: many}
         ("version: 0.1\nhttp: {host: 'a\x00b'}\n", "config.yml:2: has a character that YAML does not allow"),
         ("http: &a\n  tls: *a\n", "config.yml:1: http.tls.tls.tls: is nested too deeply, or contains itself"),
         ("? [a]\n: b\n", "config.yml:1: has a key that is not text"),
-        ("log: {fields: {a: !!python/name:os.system x}}\n", "config.yml:1: log.fields.a: has the tag "),
+        ("log: {fields: {a: !!python/name:os.system x}}\n", "config.yml:1: log.fields.a: has a YAML tag"),
         ("[" * 3000, "config.yml: is nested too deeply"),
     ],
 )
@@ -113,6 +113,23 @@ def test_a_secret_is_never_repeated_in_a_fault(faults_of):
     )
     assert len(faults) == 3
     assert "hunter2" not in "".join(faults)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "admin:\n  password:hunter2\n",
+        "admin: {password:hunter2}\n",
+        "admin: {password:hunter2: 1, password:hunter2: 2}\n",
+        "admin: {password: *hunter2}\n",
+        "admin: {password: !hunter2}\n",
+        "admin: {password: !hunter2 x}\n",
+        "http: {host: 'https://bob:hunter2@registry.example.com'}\n",
+        "database:hunter2\n",
+    ],
+)
+def test_a_mistyped_secret_is_not_repeated_either(faults_of, text):
+    assert "hunter2" not in "".join(faults_of(text))
 
 
 def test_a_named_file_that_is_not_there_is_a_fault(tmp_path):

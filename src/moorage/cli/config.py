@@ -10,6 +10,7 @@ import typer
 from moorage.settings import Loaded, Settings, SettingsError, load
 from moorage.settings.keys import walk
 from moorage.telemetry import redact, visible
+from moorage.telemetry.redact import MASK
 
 app = typer.Typer(
     help="Check, show and describe the configuration.",
@@ -104,10 +105,20 @@ def _values(settings: Settings) -> list[tuple[tuple[str, ...], Any]]:
             value = value.get(part) if isinstance(value, dict) else None
         if value is None or key.ignored:
             continue
-        # A database's URL is worth seeing without its password; any other secret is not.
-        hidden = key.hidden and key.name != "database.url"
-        found.append((key.path, "***" if hidden else redact(value)))
+        if key.name == "database.url":
+            value = _without_password(value)
+        elif key.hidden:
+            value = MASK
+        found.append((key.path, redact(value)))
     return found
+
+
+def _without_password(url: str) -> str:
+    """The place of a database is worth seeing; a password may hold any character, `/` and `@` among them."""
+    scheme, _, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}://{user}{colon}{MASK if colon else ''}{at}{place}"
 
 
 def _report(title: str, lines: list[str]) -> None:

@@ -82,6 +82,9 @@ def _syntax(reason: yaml.MarkedYAMLError, name: str) -> Fault:
     words = " ".join(part for part in (reason.context, reason.problem) if part)
     if "'\\t'" in words:
         words = "is indented by a tab; YAML wants spaces"
+    elif isinstance(reason, yaml.composer.ComposerError) and "alias" in words:
+        # What looks like an alias may be a password that begins with an asterisk: never repeat it.
+        words = "names an anchor that is not there; a value that begins with * needs quotes"
     return Fault(f"{name}:{mark.line + 1}" if mark else name, "", f"YAML: {words}")
 
 
@@ -115,7 +118,7 @@ class _Reader:
         try:
             resolved = self._scalars.construct_object(node)
         except yaml.YAMLError:
-            self._fault(node, path, f"has the tag {node.tag}, which means nothing here")
+            self._fault(node, path, "has a YAML tag, which means nothing here; a value that begins with ! needs quotes")
             return None
         except ValueError:
             # It looks like a date or a number and is none (2024-02-30): then it is text.

@@ -82,9 +82,7 @@ def apply(document: Document, environ: Mapping[str, str]) -> list[str]:
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in _NOT_SETTINGS:
             continue
-        target, from_file = resolve(name.removeprefix(PREFIX)), False
-        if target is None and name.endswith("_FILE"):
-            target, from_file = resolve(name.removeprefix(PREFIX).removesuffix("_FILE")), True
+        target, from_file = _meant(name.removeprefix(PREFIX))
         if (target is None or target.annotation is None) and _SERVICE_LINK.fullmatch(name):
             links.append(name)
             continue
@@ -104,6 +102,17 @@ def apply(document: Document, environ: Mapping[str, str]) -> list[str]:
     for target, name, value in sorted(targets, key=lambda item: _order(item[0].path)):
         _assign(document, target, name, value)
     return warnings
+
+
+def _meant(rest: str) -> tuple[_Target | None, bool]:
+    """What the rest of a variable's name sets, and whether its value is the name of a file."""
+    target = resolve(rest)
+    if rest.endswith("_FILE") and (target is None or target.annotation is None):
+        # Where any key may stand, `…_FILE` is one of them, unless it means the whole section.
+        whole = resolve(rest.removesuffix("_FILE"))
+        if target is None or (whole is not None and whole.annotation is not None):
+            return whole, True
+    return target, False
 
 
 def _order(path: Steps) -> tuple[tuple[int, str], ...]:

@@ -20,7 +20,9 @@ class Fault:
     problem: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, self.key, self.problem) if part)
+        # A key with a colon inside may be a key and a secret with no space between them.
+        key = self.key.partition(":")[0]
+        return ": ".join(part for part in (self.where, key, self.problem) if part)
 
 
 class SettingsError(ValueError):
@@ -53,8 +55,12 @@ def _problem(error: ErrorDetails, path: Path) -> str:
     context = error.get("ctx", {})
     kind = error["type"]
     given = error["input"]
-    shown = f", not '{given}'" if isinstance(given, str | int | float) and not (key and key.hidden) else ""
+    # Where a section is expected, a text may be a key and a secret with no space between them: never repeat it.
+    secret = kind.startswith("model") or (key is not None and key.hidden)
+    shown = f", not '{given}'" if isinstance(given, str | int | float) and not secret else ""
     if kind == "extra_forbidden":
+        if ":" in path[-1]:
+            return "there is no such key; a colon needs a space behind it"
         near = near_key(path)
         return "there is no such key" + (f"; did you mean '{near}'?" if near else "")
     if kind == "value_error":

@@ -53,7 +53,9 @@ def _address(value: str) -> str:
 
 def _public_url(value: str) -> str:
     url = urlsplit(value)
-    if url.scheme not in {"http", "https"} or not url.hostname or "@" in url.netloc:
+    if "@" in url.netloc:
+        raise ValueError("is told to everybody, so it cannot hold a name or a password")
+    if url.scheme not in {"http", "https"} or not url.hostname:
         raise ValueError(f"must be a URL such as 'https://registry.example.com', not '{value}'")
     if url.path not in {"", "/"} or url.query or url.fragment:
         raise ValueError("must end after the host and port; a path belongs to http.prefix")

@@ -15,7 +15,7 @@ _INSIDE: Final = re.compile(
     r"(?P<url>[a-z][a-z0-9+.\-]*://)(?P<user>[^/\s:@'\"]*)(?P<colon>:?)(?P<rest>[^/\s'\"]*)@"
     r"|(?P<scheme>\b(?:bearer|basic)\s+)(?P<proof>[A-Za-z0-9._~+/=\-]{8,})"
     r"|(?P<name>\b(?:x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|"
-    r"signature|sig|access_token|refresh_token|id_token|token|client_secret|password)=)(?P<value>[^&\s'\"]+)",
+    r"signature|sig|access_token|refresh_token|id_token|token|client_secret|(?:ssl)?password)=)(?P<value>[^&\s'\"]+)",
     re.IGNORECASE,
 )
 _HINTS: Final = ("@", "=", "earer ", "asic ", "EARER ", "ASIC ")
