@@ -4,7 +4,7 @@ BIN := .venv/bin
 CLIENTS := $(CURDIR)/.clients
 PYTEST = PATH="$(CLIENTS)/bin:$$PATH" $(BIN)/pytest -n auto
 
-.PHONY: help setup run test quick journeys check format clients
+.PHONY: help setup run test quick journeys check format clients bench
 
 help:
 	@echo "make run      a registry on localhost:5000 (data in ./data)"
@@ -13,6 +13,7 @@ help:
 	@echo "make journeys the tests that drive real clients"
 	@echo "make check    format, lint, types, contracts"
 	@echo "make clients  install the real clients and servers that the journeys drive (needs root, apt-get and go)"
+	@echo "make bench    speed and memory beside Docker Registry, in about six minutes; ARGS=--help says more"
 	@echo "make format   put the code into shape"
 
 setup: .venv/ready
@@ -49,3 +50,6 @@ format: setup
 
 clients:
 	tools/clients $(CLIENTS)
+
+bench: setup
+	@PATH="$(CLIENTS)/bin:$$PATH" $(BIN)/python -m bench $(ARGS)

@@ -1,0 +1,185 @@
+"""The registries: how each is configured, started on loopback in a fresh folder, and stopped.
+
+Everybody as they ship, with the access log off and nobody asked for a password.  Peers keep what their own sample
+configurations have: the in-memory descriptor cache.  Moorage gets nothing but `auth.open`.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench import seeds
+from bench.wire import Connection, Wrong
+
+ROOT: Final = Path(__file__).parent.parent
+_PATIENCE: Final = 60.0
+
+_DISTRIBUTION: Final = """\
+version: 0.1
+log: {{level: error, accesslog: {{disabled: true}}}}
+storage:
+  cache: {{blobdescriptor: inmemory}}
+  delete: {{enabled: true}}
+  filesystem: {{rootdirectory: {data}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+
+_MOORAGE: Final = """\
+version: 0.1
+log: {{level: error, accesslog: {{disabled: true}}}}
+auth: {{open: true}}
+storage: {{filesystem: {{rootdirectory: {data}}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A registry we know how to run."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    """Without the configuration, which comes last."""
+    config: str
+    version: tuple[str, ...]
+    install: str
+    """What to do where it is missing."""
+    seed: Callable[[Path, str, Sequence[str]], None]
+    """Writes tags into a repository of a stopped server."""
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def installed(self) -> bool:
+        return shutil.which(self.command[0]) is not None
+
+    def told_version(self) -> str:
+        """What it says of itself, in one line."""
+        told = subprocess.run(self.version, check=False, capture_output=True, text=True, cwd=ROOT)
+        return told.stdout.strip() or "unknown"
+
+
+@dataclass(slots=True)
+class Server:
+    """A peer that runs."""
+
+    peer: Peer
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    start_seconds: float
+    """From the command to the first answer."""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def connect(self) -> Connection:
+        return Connection(self.port)
+
+    def stop(self) -> None:
+        """End the process; its data stays."""
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def discard(self) -> None:
+        """End the process and remove its data, so that the next one's pages are not new to the machine."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
+
+def start(peer: Peer, folder: Path, *, core: int | None = None) -> Server:
+    """Run a peer in `folder`, which is made if it is not there, and wait for its first answer.  Raises Wrong."""
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    config = folder / "config.yml"
+    config.write_text(peer.config.format(data=data, port=port))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+    with (folder / "log").open("ab") as log:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [*peer.command, str(config)],
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            env={**environment, **peer.environment},
+        )
+        if core is not None:
+            os.sched_setaffinity(process.pid, {core})
+    while not _answers(port):
+        if process.poll() is not None or time.monotonic() > began + _PATIENCE:
+            process.kill()
+            process.wait()
+            raise Wrong(f"{peer.title} does not start:\n{(folder / 'log').read_text()[-2000:]}")
+        time.sleep(0.001)
+    return Server(peer, folder, port, process, time.monotonic() - began)
+
+
+def _answers(port: int) -> bool:
+    try:
+        with Connection(port) as connection:
+            return connection.ask("GET", "/v2/").status == 200
+    except (ConnectionError, Wrong):
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _peers() -> tuple[Peer, ...]:
+    source = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
+    return (
+        Peer(
+            "moorage",
+            "Moorage",
+            (sys.executable, "-m", "moorage", "serve", "--config"),
+            _MOORAGE,
+            ("git", "describe", "--always", "--dirty"),
+            "make setup",
+            seeds.moorage,
+            {"PYTHONPATH": source},
+        ),
+        Peer(
+            "docker-registry",
+            "docker-registry",
+            ("docker-registry", "serve"),
+            _DISTRIBUTION,
+            ("docker-registry", "--version"),
+            "make clients, or apt-get install docker-registry",
+            seeds.distribution,
+        ),
+        Peer(
+            "v3",
+            "distribution v3",
+            ("registry", "serve"),
+            _DISTRIBUTION,
+            ("registry", "--version"),
+            "make clients, or go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
+            seeds.distribution,
+            {"OTEL_TRACES_EXPORTER": "none"},
+        ),
+    )
+
+
+PEERS: Final = _peers()
+"""Moorage first, the one that ratios are taken to last."""

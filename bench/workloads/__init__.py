@@ -1,0 +1,15 @@
+"""What is measured, in the order of the table."""
+
+from bench.rounds import Stage
+from bench.workloads.crowd import crowd
+from bench.workloads.footprint import footprint
+from bench.workloads.pull import pull
+from bench.workloads.push import push
+from bench.workloads.scale import Scale
+from bench.workloads.tags import tags
+
+__all__ = ["Scale", "stages"]
+
+
+def stages(scale: Scale) -> list[Stage]:
+    return [pull(scale), push(scale), tags(scale), footprint(), crowd(scale)]

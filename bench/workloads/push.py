@@ -1,0 +1,75 @@
+"""Pushing bytes that are not there yet: large blobs in three ways, and whole small images."""
+
+from functools import partial
+
+from bench.content import Blobs, new_image
+from bench.load import clients
+from bench.rounds import Sample, Stage, Unit, Workload, measure, touch_memory
+from bench.servers import Server
+from bench.workloads.scale import GIB, Scale
+from bench.workloads.verbs import (
+    Pusher,
+    check_blob,
+    check_manifest,
+    chunked_pusher,
+    push_image,
+    push_patch,
+    push_put,
+)
+
+
+def push(scale: Scale) -> Stage:
+    blobs = Blobs(scale.blob)
+    in_chunks = chunked_pusher(blobs.new())
+
+    def prepare(server: Server) -> Server:
+        with server.connect() as connection:
+            for pusher in (push_patch, in_chunks, push_put):
+                blob = blobs.new()
+                pusher(connection, "warm/up", blob)
+                check_blob(connection, "warm/up", blob)
+            push_image(connection, "warm/up", "1", new_image())
+        return server
+
+    def push_large(pusher: Pusher, server: Server, _: int) -> Sample:
+        pushed = [blobs.new() for _ in range(scale.pushes)]
+
+        def client() -> float:
+            with server.connect() as connection:
+                for blob in pushed:
+                    pusher(connection, "acme/large", blob)
+            return sum(blob.size for blob in pushed) / GIB
+
+        touch_memory(2 * scale.pushes * scale.blob)
+        sample = measure(server, lambda: clients([client]))
+        with server.connect() as connection:
+            check_blob(connection, "acme/large", pushed[-1])
+        return sample
+
+    def push_images(server: Server, _: int) -> Sample:
+        images = [new_image() for _ in range(scale.images)]
+
+        def client() -> float:
+            with server.connect() as connection:
+                for at, image in enumerate(images):
+                    push_image(connection, f"acme/app-{at}", "1.0", image)
+            return len(images)
+
+        sample = measure(server, lambda: clients([client]))
+        with server.connect() as connection:
+            check_manifest(connection, f"acme/app-{len(images) - 1}", "1.0", images[-1].manifest)
+            check_blob(connection, f"acme/app-{len(images) - 1}", images[-1].blobs[-1])
+        return sample
+
+    megabytes = f"{scale.blob >> 20} MiB"
+    return Stage(
+        "push",
+        [
+            Workload(f"push {megabytes}, PATCH with its length", Unit.PER_GIB, partial(push_large, push_patch)),
+            Workload(f"push {megabytes}, PATCH in chunks", Unit.PER_GIB, partial(push_large, in_chunks)),
+            Workload(f"push {megabytes}, PUT in one", Unit.PER_GIB, partial(push_large, push_put)),
+            Workload("push an image of 10 layers of 1 KiB", Unit.MILLISECONDS, push_images),
+        ],
+        prepare,
+        fresh=True,
+    )

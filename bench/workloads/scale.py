@@ -1,0 +1,33 @@
+"""How much of everything."""
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Sizes in bytes; the other numbers count."""
+
+    seconds: int = 1
+    """How long a sample of small reads takes."""
+    blob: int = 64 * MIB
+    pulls: int = 8
+    """Large pulls in a sample."""
+    pushes: int = 3
+    images: int = 15
+    tags: int = 40
+    """Tags pushed in a sample."""
+    repositories: tuple[int, ...] = (1, 1_000, 10_000, 100_000)
+    """Tags that repositories have before."""
+    shared: int = 10_000
+    """The most tags that peers get too; above, only Moorage."""
+    crowd: int = 32
+    crowd_blob: int = 256 * MIB
+
+
+TINY = Scale(
+    blob=2 * MIB, pulls=2, pushes=1, images=1, tags=2, repositories=(1, 300), shared=300, crowd=4, crowd_blob=4 * MIB
+)
+"""To see that everything works: its figures mean nothing."""

@@ -1,0 +1,87 @@
+"""Repositories with many tags: one more, and a page of their list."""
+
+import json
+from functools import partial
+
+from bench.content import new_image
+from bench.load import clients
+from bench.rounds import Sample, Stage, Unit, Workload, measure
+from bench.servers import PEERS, Server, start
+from bench.wire import Wrong
+from bench.workloads.scale import Scale
+from bench.workloads.verbs import check_manifest, push_image, push_manifest, small_gets
+
+_PAGE = 100
+_EVERYBODY = frozenset(peer.name for peer in PEERS)
+_US = frozenset({PEERS[0].name})
+
+
+def tags(scale: Scale) -> Stage:
+    image = new_image()
+    pushers = {size: _EVERYBODY if size <= scale.shared else _US for size in scale.repositories}
+
+    def name(size: int) -> str:
+        return f"acme/with-{size}"
+
+    def tag(number: int) -> str:
+        return f"t{number:07}"
+
+    def prepare(server: Server) -> Server:
+        mine = [size for size in scale.repositories if server.peer.name in pushers[size]]
+        with server.connect() as connection:
+            for size in mine:
+                push_image(connection, name(size), "seed", image)
+        server.stop()
+        for size in mine:
+            server.peer.seed(server.data, name(size), [tag(number) for number in range(1, size)])
+        again = start(server.peer, server.folder)
+        with again.connect() as connection:
+            for size in mine:
+                check_manifest(connection, name(size), tag(size - 1) if size > 1 else "seed", image.manifest)
+        return again
+
+    def push_tags(size: int, server: Server, number: int) -> Sample:
+        images = [image.sibling(number * scale.tags + at) for at in range(scale.tags)]
+
+        def client() -> float:
+            with server.connect() as connection:
+                for at, manifest in enumerate(images):
+                    push_manifest(connection, name(size), f"v{number}.{at}", manifest)
+            return len(images)
+
+        sample = measure(server, lambda: clients([client]))
+        with server.connect() as connection:
+            check_manifest(connection, name(size), f"v{number}.{scale.tags - 1}", images[-1])
+        return sample
+
+    def list_tags(size: int, server: Server, _: int) -> Sample:
+        after = size // 2
+        target = f"/v2/{name(size)}/tags/list?n={_PAGE}&last={tag(after)}"
+        with server.connect() as connection:
+            answer = connection.ask("GET", target).want(200)
+        wanted = [tag(after + 1 + at) for at in range(_PAGE)]
+        got = json.loads(answer.body)["tags"]
+        # Docker Registry 2.8 knows no pages: it gives everything, in any order, and that is its answer.
+        whole = len(got) >= size and set(wanted) <= set(got)
+        if got != wanted and not whole:
+            raise Wrong(f"the page behind {tag(after)} of {size} tags is {got[:3]} …, {len(got)} tags")
+        return measure(server, small_gets(server, target, len(answer.body), 1, scale.seconds))
+
+    def titled(size: int) -> str:
+        return "a new repository" if size == 1 else f"a repository of {size:,} tags"
+
+    listed = [size for size in scale.repositories if size >= min(10_000, max(scale.repositories))]
+    return Stage(
+        "tags",
+        [
+            *(
+                Workload(f"push a tag to {titled(size)}", Unit.MICROSECONDS, partial(push_tags, size), pushers[size])
+                for size in scale.repositories
+            ),
+            *(
+                Workload(f"list {_PAGE} of {size:,} tags", Unit.MICROSECONDS, partial(list_tags, size), pushers[size])
+                for size in listed
+            ),
+        ],
+        prepare,
+    )
