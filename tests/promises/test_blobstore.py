@@ -49,8 +49,18 @@ def test_a_second_writer_is_refused_while_the_first_lives(store: Store) -> None:
     with pytest.raises(RegistryError) as refused:
         store.append(KEY, ())
     assert refused.value.code is Code.RANGE_INVALID
+    with pytest.raises(RegistryError) as refused:
+        store.seal(KEY, ())
+    assert refused.value.code is Code.RANGE_INVALID
     turn.close()
     store.append(KEY, ()).close()
+
+
+def test_a_turn_that_writes_nothing_changes_nothing(store: Store) -> None:
+    parts = put(store, b"acknowledged")
+    assert store.append(KEY, (3,)).close() == (3,)
+    store.seal(KEY, parts)
+    assert read(store, 0, 12) == b"acknowledged"
 
 
 def test_lost_bytes_are_noticed_by_append_and_seal(store: Store) -> None:

@@ -1,6 +1,8 @@
 """end-4, end-5, end-6, end-13, end-14: uploads."""
 
+import os
 import socket
+import time
 
 import httpx
 import pytest
@@ -53,3 +55,28 @@ def test_an_upload_that_was_cut_tells_how_far_it_came(client: httpx.Client, serv
         headers={"Content-Range": f"{arrived}-{len(content) - 1}"},
     )
     assert done.status_code == 201
+
+
+@pytest.mark.spec("end-5")
+@pytest.mark.parametrize("stale", ["before the other's chunk", "before the other's last chunk"])
+def test_a_client_that_comes_late_to_an_upload_changes_nothing_of_what_was_acknowledged(
+    client: httpx.Client, served: Served, stale: str
+) -> None:
+    """Two clients on one session: the late one has read where the upload stood before the other went on."""
+    name = "acme/late"
+    content, other = os.urandom(200_000), b"evil" * 50_000
+    place = client.post(f"/v2/{name}/blobs/uploads/").headers["Location"]
+    with socket.create_connection(("127.0.0.1", served.port), 20) as late:
+        late.sendall(f"PATCH {place} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(other)}\r\n\r\n".encode())
+        time.sleep(0.3)  # until it waits for its body
+        first = 100_000 if stale == "before the other's chunk" else 0
+        if first:
+            assert client.patch(place, content=content[:first]).status_code == 202
+            late.sendall(other)
+            assert late.recv(65536).startswith(b"HTTP/1.1 416 ")
+        done = client.put(f"{place}?digest={make.digest(content)}", content=content[first:])
+        assert done.status_code == 201
+        if not first:
+            late.sendall(other)
+            assert late.recv(65536).startswith(b"HTTP/1.1 4")
+    assert client.get(done.headers["Location"]).content == content

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import TypeVar, TypeVarTuple
 
 from moorage.core.registry import Registry
+from moorage.db import uploads
 from moorage.db.uploads import Upload
 from moorage.errors import Code, RegistryError
 from moorage.oci import digest as digests
@@ -25,6 +26,8 @@ Ts = TypeVarTuple("Ts")
 
 Source = AsyncIterable[bytes | memoryview]
 """A body in pieces, each valid until the next is asked for."""
+
+Claim = Callable[[Upload], Upload]
 
 _PIECE = 1024 * 1024
 
@@ -40,10 +43,15 @@ def key_of(upload: Upload) -> str:
 
 
 class Intake:
-    """One client's turn at an upload."""
+    """One client's turn at an upload.
 
-    def __init__(self, store: BlobStore, upload: Upload, hasher: Hasher) -> None:
-        self._store, self._upload, self._hasher = store, upload, hasher
+    `claim` is called once the store has given us the turn and before anything is written: it raises the row's
+    epoch, or RANGE_INVALID where somebody else has gone on meanwhile.  Without it a client that read the row
+    early and sends its bytes late would write over those that another was promised.
+    """
+
+    def __init__(self, store: BlobStore, upload: Upload, hasher: Hasher, claim: Claim | None = None) -> None:
+        self._store, self._upload, self._hasher, self._claim = store, upload, hasher, claim
         self._small = bytearray(upload.content) if upload.content is not None else None
         self._appending: Appending | None = None
         self._parts = upload.parts
@@ -83,6 +91,8 @@ class Intake:
         with self._turn:
             if self._appending is None:
                 self._appending = self._store.append(key_of(self._upload), self._parts)
+                if self._claim is not None:
+                    self._upload = self._claim(self._upload)
             if self._small is not None:
                 self._appending.write(self._small)
                 self._small = None
@@ -97,10 +107,17 @@ class Intake:
 
 async def go_on(registry: Registry, upload: Upload) -> Intake:
     """Continue an upload where it stands.  Raises BLOB_UPLOAD_INVALID where its bytes did not survive."""
+
+    def claim(upload: Upload) -> Upload:
+        claimed = registry.db.write_now(uploads.advance, upload, registry.now(), durable=False)
+        if claimed is None:
+            raise outrun()
+        return claimed
+
     if upload.offset == 0 or upload.content is not None:
         hasher = digests.hasher(upload.digest.algorithm)
         hasher.update(upload.content or b"")
-        return Intake(registry.store, upload, hasher)
+        return Intake(registry.store, upload, hasher, claim)
     saved = None
     if upload.incarnation == registry.store.incarnation:
         saved = digests.resume(upload.hash_state, upload.digest)
@@ -109,7 +126,14 @@ async def go_on(registry: Registry, upload: Upload) -> Intake:
         saved = await in_thread(rehash, registry.store, upload, upload.digest.algorithm)
         if saved.digest() != upload.digest:
             raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
-    return Intake(registry.store, upload, saved)
+    return Intake(registry.store, upload, saved, claim)
+
+
+def outrun() -> RegistryError:
+    """Somebody else went on with the upload after we had read where it stands."""
+    return RegistryError(
+        Code.RANGE_INVALID, "another client has written to this upload; ask for its state and try again"
+    )
 
 
 def rehash(store: BlobStore, upload: Upload, algorithm: str) -> Hasher:

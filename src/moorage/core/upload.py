@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from moorage.access.permit import Action, Permit
-from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of
+from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of, outrun
 from moorage.core.ports import FinishUpload
 from moorage.core.registry import Registry
 from moorage.db import blobs, repositories, trash, uploads
@@ -194,9 +194,7 @@ async def _receive(registry: Registry, upload: Upload, body: Source) -> Upload:
 async def _advance(registry: Registry, upload: Upload) -> Upload:
     advanced = await registry.db.write(uploads.advance, upload, registry.now(), durable=False)
     if advanced is None:
-        raise RegistryError(
-            Code.RANGE_INVALID, "another client has written to this upload; ask for its state and try again"
-        )
+        raise outrun()
     return advanced
 
 
@@ -224,7 +222,7 @@ def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Di
     """The rows that make durable bytes a blob of the repository."""
     now = registry.now()
     if has_row and uploads.advance(tx, replace(upload, finished=digest, content=None, hash_state=None), now) is None:
-        raise RegistryError(Code.BLOB_UPLOAD_UNKNOWN, "another client has finished or cancelled this upload")
+        raise outrun()
     repository = repositories.ensure(tx, permit.repository, now)
     registry.ask_gates(tx, permit, FinishUpload(digest, upload.offset))
     key = key_of(upload) if upload.content is None else None

@@ -111,20 +111,17 @@ class _FileAppending:
     """One writer's turn at a file, held by a lock that the kernel drops with the process."""
 
     def __init__(self, fd: int, offset: int) -> None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RegistryError(
-                Code.RANGE_INVALID, "another client is writing to this upload; ask for its state and try again"
-            ) from None
+        _lock(fd)
         if os.fstat(fd).st_size < offset:
             raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
-        os.ftruncate(fd, offset)
-        self._fd, self._offset = fd, offset
+        self._fd, self._offset, self._cut = fd, offset, False
 
     def write(self, data: Buffer, /) -> None:
         view = memoryview(data)
         with _explained("write a blob"):
+            if not self._cut:
+                os.ftruncate(self._fd, self._offset)
+                self._cut = True
             while view:
                 written = os.pwrite(self._fd, view, self._offset)
                 self._offset += written
@@ -138,17 +135,29 @@ class _FileAppending:
 
 
 def _sync(path: str, sync: Callable[[int], None], size: int | None) -> None:
-    """Sync a file or folder; a file must have `size` bytes.
+    """Sync a file or folder; a file must have `size` bytes, and nobody may be writing to it.
 
     A failed sync is never tried again on the same pages: the kernel may have marked them clean.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if size is not None and os.fstat(fd).st_size != size:
-            raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
+        if size is not None:
+            _lock(fd)
+            if os.fstat(fd).st_size != size:
+                raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
         sync(fd)
     finally:
         os.close(fd)
+
+
+def _lock(fd: int) -> None:
+    """Take the turn at a file, for as long as it is open.  Raises RANGE_INVALID where another writer has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RegistryError(
+            Code.RANGE_INVALID, "another client is writing to this upload; ask for its state and try again"
+        ) from None
 
 
 def _incarnation(path: Path) -> tuple[int, str]:

@@ -27,18 +27,17 @@ class MemoryStore:
 
     def append(self, key: str, parts: Parts, /) -> Appending:
         found = self._objects.setdefault(key, _Object())
-        if not found.writer.acquire(blocking=False):
-            raise RegistryError(
-                Code.RANGE_INVALID, "another client is writing to this upload; ask for its state and try again"
-            )
+        _lock(found)
         if len(found.data) < sum(parts):
             found.writer.release()
             raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
-        del found.data[sum(parts) :]
-        return _MemoryAppending(found)
+        return _MemoryAppending(found, sum(parts))
 
     def seal(self, key: str, parts: Parts, /) -> None:
         found = self._objects.get(key)
+        if found is not None:
+            _lock(found)
+            found.writer.release()
         if found is None or len(found.data) != sum(parts):
             raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
 
@@ -63,19 +62,28 @@ class MemoryStore:
 
 
 class _MemoryAppending:
-    def __init__(self, target: _Object) -> None:
-        self._target = target
+    def __init__(self, target: _Object, offset: int) -> None:
+        self._target, self._offset = target, offset
         self._open = True
 
     def write(self, data: Buffer, /) -> None:
+        del self._target.data[self._offset :]
         self._target.data += data
+        self._offset += len(data)
         self._target.modified = time.time()
 
     def close(self) -> Parts:
         if self._open:
             self._open = False
             self._target.writer.release()
-        return (len(self._target.data),)
+        return (self._offset,)
+
+
+def _lock(target: _Object) -> None:
+    if not target.writer.acquire(blocking=False):
+        raise RegistryError(
+            Code.RANGE_INVALID, "another client is writing to this upload; ask for its state and try again"
+        )
 
 
 _: type[BlobStore] = MemoryStore

@@ -68,15 +68,20 @@ class BlobStore(Protocol):
         ...
 
     def append(self, key: str, parts: Parts, /) -> Appending:
-        """Go on writing `key` where `parts` end; whatever lies behind that point is forgotten.
+        """Take the turn to write `key` where `parts` end; the first write forgets whatever lies behind that point.
 
-        Raises RANGE_INVALID while another writer is at it, BLOB_UPLOAD_INVALID where fewer bytes are there than
-        `parts` say.
+        Until then nothing has changed, so that the caller can make sure that its `parts` are still true.  Raises
+        RANGE_INVALID while another writer is at it, BLOB_UPLOAD_INVALID where fewer bytes are there than `parts`
+        say.
         """
         ...
 
     def seal(self, key: str, parts: Parts, /) -> None:
-        """Return only when the object is whole and survives a power cut.  Raises STORAGE_FULL or UNAVAILABLE."""
+        """Return only when the object is whole and survives a power cut.
+
+        Raises RANGE_INVALID while a writer is at it, BLOB_UPLOAD_INVALID where it is not what `parts` say,
+        STORAGE_FULL or UNAVAILABLE.
+        """
         ...
 
     def open(self, key: str, start: int, stop: int, /) -> Content:
