@@ -10,6 +10,7 @@ from moorage.access.rules import OpenRules
 from moorage.core.registry import Policy, Registry
 from moorage.db.engine import open_database
 from moorage.db.migrate import migrate
+from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
 from moorage.edge.ops import front
 from moorage.edge.v2.lists import catalog
@@ -44,7 +45,7 @@ def build(settings: Settings) -> Application:
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
     jobs = _jobs(registry, settings)
-    router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries))
+    router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries, settings.tags.maxtags))
 
     async def storage_check() -> None:
         store.check()
@@ -58,19 +59,21 @@ def build(settings: Settings) -> Application:
         store.close()
 
     checks = {"database": db.ping, "storage": storage_check}
-    return Application(front(router.respond, checks), registry, _observer(), work, close)
+    handler = front(router.respond, checks, settings.http.prefix)
+    if settings.http.further_headers:
+        handler = with_headers(settings.http.further_headers, handler)
+    return Application(handler, registry, _observer(), work, close)
 
 
 def _policy(settings: Settings) -> Policy:
     validation = settings.validation
     return Policy(
         sparse=validation.sparse,
-        sparse_children=validation.manifests.indexes.platforms == "none",
-        validate=not validation.disabled,
+        platforms=validation.platforms,
         delete=settings.storage.delete.enabled,
         read_only=settings.storage.maintenance.readonly.enabled,
-        urls_allowed=tuple(validation.manifests.urls.allow),
-        urls_denied=tuple(validation.manifests.urls.deny),
+        urls_allowed=validation.urls.allow,
+        urls_denied=validation.urls.deny,
         manifest_bytes=settings.limits.manifest_bytes,
         tags_per_push=settings.limits.tags_per_push,
         lease=_microseconds(settings.gc.window),

@@ -14,6 +14,7 @@ import uvloop
 
 from moorage import telemetry
 from moorage.app import build
+from moorage.cli.tls import renew_certificate, tls_context
 from moorage.edge.ops import measurements
 from moorage.edge.server import Limits, Server
 from moorage.edge.server.signals import run_until_signalled
@@ -114,7 +115,7 @@ async def _serve(settings: Settings, place: str) -> None:
         observe=application.observe,
         trusted_proxies=settings.http.trusted_proxies,
     )
-    tls = _tls(settings)
+    tls = tls_context(settings.http.tls)
     try:
         _greet(settings, *await _listen(server, place, tls))
         debug = await _debug(settings)
@@ -126,7 +127,7 @@ async def _serve(settings: Settings, place: str) -> None:
     await run_until_signalled(
         server,
         seconds=settings.http.draintimeout.total_seconds(),
-        reload=lambda: _renew_certificate(server, settings) if tls else None,
+        reload=lambda: renew_certificate(server, settings.http.tls) if tls else None,
     )
     if debug is not None:
         debug.abort()
@@ -170,39 +171,6 @@ async def _debug(settings: Settings) -> Server | None:
     server = Server(measurements(debug.prometheus.path))
     await _listen(server, debug.addr, None)
     return server
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    files = settings.http.tls
-    if files.certificate is None or files.key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if files.minimumtls == "tls1.3":
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["http/1.1"])
-    _load_certificate(context, settings)
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
-    files = settings.http.tls
-    try:
-        context.load_cert_chain(files.certificate or "", files.key)
-    except (OSError, ssl.SSLError) as reason:
-        raise RegistryError(
-            Code.UNAVAILABLE, f"the TLS certificate {files.certificate} with key {files.key} cannot be used: {reason}"
-        ) from reason
-
-
-def _renew_certificate(server: Server, settings: Settings) -> None:
-    """On SIGHUP: new handshakes get the certificate that is in the files now."""
-    files, log = settings.http.tls, telemetry.logger("moorage")
-    try:
-        server.swap_tls(files.certificate or "", files.key)
-    except (OSError, ssl.SSLError) as reason:
-        log.warning("the TLS certificate stays as it was", certificate=str(files.certificate), reason=str(reason))
-    else:
-        log.info("the TLS certificate was read again", certificate=str(files.certificate))
 
 
 def _greet(settings: Settings, url: str, name: str) -> None:

@@ -18,7 +18,7 @@ from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
 
 TAGS_PAGE: Final = 10_000
-"""Most tags in one answer; also what a client gets that asks for no number."""
+"""Tags in an answer to a client that asks for no number."""
 
 CATALOG_PAGE: Final = 100
 """Repositories in an answer to a client that asks for no number."""
@@ -39,16 +39,19 @@ class Page:
     size: int
 
 
-async def tag_page(registry: Registry, permit: Permit, size: int | None, after: str) -> Page:
-    """Tags behind `after`, in byte order.  Raises NAME_UNKNOWN."""
+async def tag_page(registry: Registry, permit: Permit, size: int | None, after: str, most: int) -> Page:
+    """Tags behind `after`, in byte order; whoever asks for a number gets `most` of them at most.
+
+    Raises NAME_UNKNOWN.
+    """
     permit.require(Action.PULL)
-    most = TAGS_PAGE if size is None else min(size, TAGS_PAGE)
-    found = await registry.db.scan(_tags, permit.repository, after, most + 1)
+    wanted = TAGS_PAGE if size is None else min(size, most)
+    found = await registry.db.scan(_tags, permit.repository, after, wanted + 1)
     if found is None:
         raise RegistryError(
             Code.NAME_UNKNOWN, f"there is no repository {permit.repository}", name=permit.repository.value
         )
-    return Page(tuple(found[:most]), most > 0 and len(found) > most, most)
+    return Page(tuple(found[:wanted]), wanted > 0 and len(found) > wanted, wanted)
 
 
 async def catalog_page(

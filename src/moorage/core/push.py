@@ -7,7 +7,7 @@ from typing import Final
 from moorage.access.permit import Action, Permit
 from moorage.core.intake import in_thread
 from moorage.core.ports import PushManifest
-from moorage.core.registry import Registry
+from moorage.core.registry import Policy, Registry
 from moorage.db import blobs, events, manifests, repositories, tags
 from moorage.db.blobs import Blob
 from moorage.db.engine import Tx
@@ -81,7 +81,7 @@ async def manifest(
         parsed = await in_thread(Manifest.parse, content, content_type)
     else:
         parsed = Manifest.parse(content, content_type)
-    _check_urls(registry, parsed)
+    _check_urls(policy, parsed)
     act = PushManifest(digest, parsed, len(content), wanted)
     await registry.db.write(_put, registry, permit, act, content)
     return Pushed(digest, parsed.subject.digest if parsed.subject else None, wanted)
@@ -119,19 +119,16 @@ def _find(tx: Tx, registry: Registry, repository: Repository, manifest: Manifest
     if absent:
         blobs.revive(tx, repository, absent, now, now + registry.policy.lease)
         found = _Found(blobs.held(tx, repository, wanted), children)
-    if registry.policy.validate:
-        _check_found(registry, manifest, found)
+    _check_found(registry.policy, manifest, found)
     return found
 
 
-def _check_found(registry: Registry, manifest: Manifest, found: _Found) -> None:
-    policy = registry.policy
+def _check_found(policy: Policy, manifest: Manifest, found: _Found) -> None:
     missing: dict[str, None] = {}
     for one in manifest.references:
         size = found.size(one)
         if size is None:
-            optional = policy.sparse or one.elsewhere or (policy.sparse_children and one.role is Role.CHILD)
-            if not optional:
+            if not (policy.sparse or one.elsewhere or _may_be_absent(policy, one)):
                 missing[str(one.digest)] = None
         elif size != one.size:
             raise RegistryError(
@@ -150,13 +147,17 @@ def _check_found(registry: Registry, manifest: Manifest, found: _Found) -> None:
         )
 
 
-def _check_urls(registry: Registry, manifest: Manifest) -> None:
+def _may_be_absent(policy: Policy, one: Descriptor) -> bool:
+    """Docker Registry's `validation.manifests.indexes`."""
+    return one.role is Role.CHILD and policy.platforms is not None and one.platform not in policy.platforms
+
+
+def _check_urls(policy: Policy, manifest: Manifest) -> None:
     """Docker Registry's `validation.manifests.urls`: with neither list, any URL is let through; we fetch none."""
-    allowed, denied = registry.policy.urls_allowed, registry.policy.urls_denied
-    if not allowed and not denied:
-        return
+    allowed, denied = policy.urls_allowed, policy.urls_denied
     for url in (url for one in manifest.references for url in one.urls):
-        if any(re.search(rule, url) for rule in denied) or not any(re.search(rule, url) for rule in allowed):
+        unlisted = allowed and not any(re.search(rule, url) for rule in allowed)
+        if unlisted or any(re.search(rule, url) for rule in denied):
             raise RegistryError(
                 Code.MANIFEST_INVALID, f"the URL {url[:200]!a} is not allowed here (validation.manifests.urls)"
             )

@@ -27,10 +27,8 @@ class Policy:
 
     sparse: bool = False
     """Accept manifests whose blobs or children are missing."""
-    sparse_children: bool = False
-    """Accept indexes whose children are missing."""
-    validate: bool = True
-    """False skips every check of what a manifest refers to (Docker Registry's `validation.disabled`)."""
+    platforms: frozenset[tuple[str, str]] | None = None
+    """The children of an index that have to be there, by operating system and architecture; None means all."""
     delete: bool = True
     read_only: bool = False
     urls_allowed: tuple[str, ...] = ()

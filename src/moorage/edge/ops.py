@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 
+from moorage.edge.dress import beneath
 from moorage.edge.http import Handler, Request, Response, render
 from moorage.errors import Code, RegistryError
 from moorage.telemetry.metrics import exposition
@@ -10,12 +11,16 @@ from moorage.telemetry.metrics import exposition
 Check = Callable[[], Awaitable[None]]
 
 
-def front(v2: Handler, checks: Mapping[str, Check]) -> Handler:
-    """The whole of HTTP: `/v2` and health."""
+def front(v2: Handler, checks: Mapping[str, Check], prefix: str = "/") -> Handler:
+    """The whole of HTTP: `/v2`, below a prefix if there is one, and health, which is always at the root."""
+    base = f"{prefix}v2"
+    below = f"{base}/"
+    if prefix != "/":
+        v2 = beneath(prefix, v2)
 
     async def respond(request: Request) -> Response:
         path = request.path
-        if path.startswith("/v2/") or path == "/v2":
+        if path.startswith(below) or path == base:
             return await v2(request)
         if path in {"/livez", "/healthz", "/startupz"}:
             request.route = path
@@ -23,7 +28,7 @@ def front(v2: Handler, checks: Mapping[str, Check]) -> Handler:
         if path == "/readyz":
             request.route = path
             return await _ready(request, checks)
-        return render(RegistryError(Code.PATH_UNKNOWN, "there is nothing at this address; the registry is at /v2/"))
+        return render(RegistryError(Code.PATH_UNKNOWN, f"there is nothing at this address; the registry is at {below}"))
 
     return respond
 

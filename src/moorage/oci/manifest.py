@@ -35,6 +35,8 @@ class Descriptor:
     digest: Digest
     size: int
     urls: tuple[str, ...] = ()
+    platform: tuple[str, str] | None = None
+    """Operating system and architecture, where an index names them."""
 
     @property
     def elsewhere(self) -> bool:
@@ -178,7 +180,14 @@ def _descriptor(entry: object, role: Role, where: str) -> Descriptor:
     urls = entry.get("urls") or []
     if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
         _invalid(f"'{where}' has 'urls' that are not a list of strings")
-    return Descriptor(role, media_type, parsed, size, tuple(urls))
+    return Descriptor(role, media_type, parsed, size, tuple(urls), _platform(entry.get("platform")))
+
+
+def _platform(found: object) -> tuple[str, str] | None:
+    """What is malformed here only describes content, so it is no reason to refuse it."""
+    if not isinstance(found, dict):
+        return None
+    return str(found.get("os", "")), str(found.get("architecture", ""))
 
 
 def _artifact_type(document: dict[str, Any], media_type: str) -> str | None:

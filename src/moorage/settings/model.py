@@ -147,7 +147,7 @@ def _expressions(values: tuple[str, ...]) -> tuple[str, ...]:
 
 class URLs(Section):
     allow: Annotated[Names, AfterValidator(_expressions)] = ()
-    """Regular expressions: every URL in a pushed manifest must match one. None means no URLs at all."""
+    """Regular expressions: every URL in a pushed manifest must match one. None means any (Docker Registry: none)."""
     deny: Annotated[Names, AfterValidator(_expressions)] = ()
     """Regular expressions that no URL in a pushed manifest may match."""
 
@@ -175,10 +175,25 @@ class Validation(Section):
     enabled: Annotated[bool, Ignored("validation is on unless `disabled`")] = True
     """Docker Registry's former switch."""
     disabled: bool = False
-    """Check neither URLs nor platforms."""
+    """Check neither URLs nor whether the manifests of an index are there."""
     manifests: Manifests = Manifests()
     sparse: bool = False
     """Accept manifests and indexes whose content is not there."""
+
+    @property
+    def urls(self) -> URLs:
+        """The rules for URLs in force."""
+        return URLs() if self.disabled else self.manifests.urls
+
+    @property
+    def platforms(self) -> frozenset[tuple[str, str]] | None:
+        """Operating system and architecture of an index's manifests that have to be there; None means all."""
+        if self.disabled or self.manifests.indexes.platforms == "none":
+            return frozenset()
+        listed = self.manifests.indexes.platformlist
+        if self.manifests.indexes.platforms == "all" or not listed:
+            return None
+        return frozenset((one.os, one.architecture) for one in listed)
 
 
 def _database_url(value: str) -> str:
@@ -228,7 +243,7 @@ class Limits(Section):
 
 
 class Admin(Section):
-    password: Secret = None
+    password: Annotated[Secret, Ignored("there are no accounts in this version")] = None
     """The first administrator's password, used when the account is made. Unset: one is made up and printed once."""
 
 

@@ -86,6 +86,12 @@ def _known_ciphers(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _certain(value: str) -> str:
+    if value == "require-any-client-cert":
+        raise ValueError("would want a certificate and believe any; use 'require-and-verify-client-cert'")
+    return value
+
+
 def _modern(value: Any) -> Any:
     if str(value).lower() in {"tls1.0", "tls1.1"}:
         raise ValueError("TLS 1.0 and 1.1 are no longer safe; use 'tls1.2' or 'tls1.3'")
@@ -98,8 +104,16 @@ def _header_lists(value: Any) -> Any:
     return value
 
 
+_FRAMING: Final = {"connection", "content-length", "content-type", "date", "keep-alive", "transfer-encoding"}
+_ALWAYS: Final = {"docker-distribution-api-version": ("registry/2.0",), "x-content-type-options": ("nosniff",)}
+"""What every answer has anyway."""
+
+
 def _clean_headers(headers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     for name, lines in headers.items():
+        lower = name.lower()
+        if lower in _FRAMING or lower == "x-request-id" or _ALWAYS.get(lower, lines) != lines:
+            raise ValueError(f"gives the header {name}, which is the registry's own to set")
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise ValueError(f"names a header that cannot be: {name!r}")
         if any(re.search(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]", line) for line in lines):
@@ -118,13 +132,17 @@ class TLS(Section):
     """PEM file of the certificate's private key."""
     clientcas: Names = ()
     """PEM files of the authorities whose client certificates are wanted."""
-    clientauth: Literal[
-        "request-client-cert",
-        "require-any-client-cert",
-        "verify-client-cert-if-given",
-        "require-and-verify-client-cert",
+    clientauth: Annotated[
+        Literal[
+            "request-client-cert",
+            "require-any-client-cert",
+            "verify-client-cert-if-given",
+            "require-and-verify-client-cert",
+        ],
+        AfterValidator(_certain),
     ] = "require-and-verify-client-cert"
-    """What is asked of clients where `clientcas` is set."""
+    """What is wanted of clients where `clientcas` is set: require-and-verify-client-cert, verify-client-cert-if-given,
+    or request-client-cert, which asks for none, because nothing would be done with it."""
     minimumtls: Annotated[Literal["tls1.2", "tls1.3"], BeforeValidator(_modern)] = "tls1.2"
     """The oldest version of TLS that is spoken."""
     ciphersuites: Annotated[Names, AfterValidator(_known_ciphers)] = ()
@@ -165,9 +183,9 @@ class HTTP(Section):
     prefix: Annotated[str, AfterValidator(_prefix)] = "/"
     """The path in front of `/v2/`, with a slash at both ends."""
     host: Annotated[str, AfterValidator(_public_url)] | None = None
-    """The URL that clients reach the registry by. With it the Host header is never trusted."""
-    secret: Secret = None
-    """Protects signing keys at rest; every replica needs the same. Without it, one is kept in the data folder."""
+    """The URL that clients reach the registry by. Location headers name no host, so they need none."""
+    secret: Annotated[Secret, Ignored("uploads live in the database, so their state needs no signature")] = None
+    """Docker Registry's signature of upload states."""
     relativeurls: Annotated[bool, Ignored("Location headers are always relative to the host")] = False
     """Docker Registry's choice of relative Location headers."""
     draintimeout: Duration = timedelta(seconds=5)
@@ -193,6 +211,11 @@ class HTTP(Section):
         elif not self.addr.startswith("/"):
             raise ValueError(f"needs the absolute path of a socket in `addr` where `net` is unix, not '{self.addr}'")
         return self
+
+    @property
+    def further_headers(self) -> list[tuple[str, str]]:
+        """`headers` as they go on the wire, without those that every answer has anyway."""
+        return [(name, line) for name, lines in self.headers.items() if name.lower() not in _ALWAYS for line in lines]
 
     @property
     def endpoint(self) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from moorage.oci.digest import Digest
 async def tags(call: Call) -> Response:
     """end-8: the repository's tags."""
     size, after = _page(call.request)
-    page = await discover.tag_page(call.registry, call.permit, size, after)
+    page = await discover.tag_page(call.registry, call.permit, size, after, call.settings.tags_most)
     name = call.permit.repository.value
     return _names(f"/v2/{name}/tags/list", {"name": name, "tags": page.names}, page)
 

@@ -34,6 +34,7 @@ class V2:
     """Settings of the protocol's lists."""
 
     catalog_most: int = 1000
+    tags_most: int = 1000
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -60,6 +61,9 @@ class Router:
         try:
             return await self._dispatch(request)
         except RegistryError as error:
+            if request.method == "OPTIONS" and "allow" in error.detail:
+                # What browsers ask before a request from another site; what they are told is in http.headers.
+                return Response(200, _headers(error))
             return render(error, *_headers(error))
 
     async def _dispatch(self, request: Request) -> Response:
