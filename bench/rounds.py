@@ -1,8 +1,9 @@
 """Interleaved rounds: in each, every server does every workload, in an order that rotates.
 
 Figures of one run may be compared, for whatever else the machine does meets everybody.  A stage keeps its servers
-for all rounds, or (`fresh`) starts them anew for each and deletes what they wrote before the next one writes: the
-kernel hands out recycled pages much faster than new ones, so that who writes first would pay for all.
+for all rounds, or (`fresh`) starts them anew for each and deletes what they wrote before the next one writes.
+Memory that this machine has not used for a while must first be had from its host, which costs more than writing it:
+so what was written leaves memory before the next sample, for whoever needs new pages first would pay for all.
 """
 
 import mmap
@@ -118,6 +119,16 @@ def touch_memory(size: int) -> None:
         pass
 
 
+def give_back_pages(folder: Path) -> None:
+    """Take what lies in files out of memory, so that the next bytes get the same pages, not new ones."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            fd = os.open(file, os.O_RDONLY)
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run of the benchmark."""
@@ -126,6 +137,8 @@ class Run:
     folder: Path
     rounds: int
     core: int | None = None
+    """Where servers are to run, if not anywhere."""
+    began: float = field(default_factory=time.monotonic)
 
     def stage(self, stage: Stage) -> list[Row]:
         """All rounds of a stage.  Raises Wrong."""
@@ -138,6 +151,7 @@ class Run:
                     with self._serving([peer], stage) as servers:
                         for row in rows:
                             _sample(row, servers, number)
+                            give_back_pages(servers[0].data)
             return rows
         self._tell(f"{stage.name}: preparing")
         with self._serving(self.peers, stage) as servers:
@@ -161,9 +175,8 @@ class Run:
                 server.discard()
             os.sync()
 
-    @staticmethod
-    def _tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+    def _tell(self, line: str) -> None:
+        print(f"{time.monotonic() - self.began:4.0f} s  {line}", file=sys.stderr, flush=True)
 
 
 def _sample(row: Row, servers: Sequence[Server], number: int) -> None:

@@ -4,7 +4,7 @@ import time
 
 from bench import usage
 from bench.rounds import Sample, Stage, Unit, Workload
-from bench.servers import Server
+from bench.servers import Server, start
 
 _IDLE_SECONDS = 1.0
 
@@ -21,9 +21,21 @@ def footprint() -> Stage:
         cpu = usage.cpu_seconds(server.pid) - before
         return Sample(1, cpu, _IDLE_SECONDS, usage.peak_bytes(server.pid), _resident(server))
 
+    def again(server: Server, number: int) -> Sample:
+        server.stop()
+        second = start(server.peer, server.folder)
+        try:
+            return began(second, number)
+        finally:
+            second.stop()
+
     return Stage(
         "footprint",
-        [Workload("start to first answer", Unit.START, began), Workload("idle memory (RSS)", Unit.IDLE, idle)],
+        [
+            Workload("first start, to its first answer", Unit.START, began),
+            Workload("idle memory (RSS)", Unit.IDLE, idle),
+            Workload("a later start, to its first answer", Unit.START, again),
+        ],
         fresh=True,
     )
 
