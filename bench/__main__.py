@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="run-", dir=options.results) as folder:
             facts = machine(Path(folder))
             run = Run(peers, Path(folder), options.rounds, 0 if options.pin else None)
+            run.warm_up()
             rows = [row for stage in chosen for row in run.stage(stage)]
     except Wrong as wrong:
         print(f"the run is worth nothing: {wrong}", file=sys.stderr)

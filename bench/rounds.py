@@ -140,6 +140,11 @@ class Run:
     """Where servers are to run, if not anywhere."""
     began: float = field(default_factory=time.monotonic)
 
+    def warm_up(self) -> None:
+        """Start everybody once: programs come off the disk, and Python's code is compiled.  Raises Wrong."""
+        for peer in self.peers:
+            start(peer, self.folder / peer.name).discard()
+
     def stage(self, stage: Stage) -> list[Row]:
         """All rounds of a stage.  Raises Wrong."""
         rows = [Row(stage.name, one) for one in stage.workloads]

@@ -110,7 +110,9 @@ def start(peer: Peer, folder: Path, *, core: int | None = None) -> Server:
     port = _free_port()
     config = folder / "config.yml"
     config.write_text(peer.config.format(data=data, port=port))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "PYTHON"))}
+    # Python keeps compiled code beside the source when it is installed; here, where nothing else of the run lies.
+    environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "compiled")
     with (folder / "log").open("ab") as log:
         began = time.monotonic()
         process = subprocess.Popen(
