@@ -1,5 +1,6 @@
 """Composition: settings become a running registry.  The one page that knows everyone."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,21 +9,22 @@ from typing import Final
 
 from moorage.access.rules import OpenRules
 from moorage.core.registry import Policy, Registry
-from moorage.db.engine import open_database
+from moorage.db.engine import Database, open_database
 from moorage.db.migrate import migrate
 from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
-from moorage.edge.ops import front
+from moorage.edge.ops import front, private
 from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
+from moorage.errors import RegistryError
 from moorage.features.gc.job import Windows, collector, purger
 from moorage.jobs.job import Job
 from moorage.jobs.worker import run as run_jobs
 from moorage.settings import Settings
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
-from moorage.telemetry import access_log, metrics
+from moorage.telemetry import access_log, metrics, redact_text, redact_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Application:
     """A registry that is ready to serve."""
 
     handler: Handler
+    private: Handler
+    """What the debug address serves."""
     registry: Registry
     observe: Observer
     work: Callable[[], Awaitable[None]]
@@ -39,9 +43,7 @@ class Application:
 
 def build(settings: Settings) -> Application:
     """Open rows and bytes, bring the schema up to date, and put the floors together.  Raises RegistryError."""
-    settings.data.mkdir(parents=True, exist_ok=True)
-    migrate(settings.database_url)
-    db = open_database(settings.database_url)
+    db = _database(settings.database_url)
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
     jobs = _jobs(registry, settings)
@@ -62,7 +64,24 @@ def build(settings: Settings) -> Application:
     handler = front(router.respond, checks, settings.http.prefix)
     if settings.http.further_headers:
         handler = with_headers(settings.http.further_headers, handler)
-    return Application(handler, registry, _observer(), work, close)
+    prometheus = settings.http.debug.prometheus
+    aside = private(checks, prometheus.path if prometheus.enabled else None)
+    return Application(handler, aside, registry, _observer(), work, close)
+
+
+def _database(url: str) -> Database:
+    """The database, with the schema that this program needs.  Raises RegistryError that says which, and why not."""
+    try:
+        migrate(url)
+        return open_database(url)
+    except RegistryError as error:
+        # There is no client yet whom the driver's own words would tell too much.
+        cause = getattr(error.__cause__, "orig", error.__cause__)
+        if cause is None or isinstance(cause, RegistryError | OSError):
+            why = error.message
+        else:
+            why = redact_text(" ".join(str(cause).split()))
+        raise RegistryError(error.code, f"the database {redact_url(url)} cannot be used: {why}") from error
 
 
 def _policy(settings: Settings) -> Policy:
@@ -132,9 +151,17 @@ def _observer() -> Observer:
                 actor=str(request.facts.get("actor", "")),
                 repo=str(request.facts.get("repo", "")),
                 ref=str(request.facts.get("ref", "")),
+                trace_id=_trace_id(request),
             )
 
     return observe
 
 
+def _trace_id(request: Request) -> str:
+    """The trace that the client says this request is part of (W3C Trace Context)."""
+    found = _TRACEPARENT.fullmatch(request.header("traceparent") or "")
+    return found[1] if found else ""
+
+
+_TRACEPARENT: Final = re.compile("[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})

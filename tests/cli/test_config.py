@@ -1,7 +1,6 @@
 """`moorage config`, run as people run it, and the command line's manners."""
 
 import json
-import os
 import subprocess
 import sys
 from itertools import product
@@ -19,20 +18,9 @@ from moorage.settings.environment import apply
 from moorage.settings.keys import known
 from moorage.settings.schema import descriptions, json_schema, sections
 from moorage.settings.values import plain
+from tests.cli.running import moorage
 
 CONFIGS = Path(__file__).parent.parent / "settings" / "configs"
-
-
-def moorage(*arguments, **environ):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
-    return subprocess.run(
-        [sys.executable, "-m", "moorage", *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**kept, **environ},
-        timeout=60,
-    )
 
 
 @pytest.fixture

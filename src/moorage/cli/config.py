@@ -9,7 +9,7 @@ import typer
 
 from moorage.settings import Loaded, Settings, SettingsError, load
 from moorage.settings.keys import walk
-from moorage.telemetry import redact, visible
+from moorage.telemetry import redact, redact_url, visible
 from moorage.telemetry.redact import MASK
 
 app = typer.Typer(
@@ -106,19 +106,11 @@ def _values(settings: Settings) -> list[tuple[tuple[str, ...], Any]]:
         if value is None or key.ignored:
             continue
         if key.name == "database.url":
-            value = _without_password(value)
+            value = redact_url(value)
         elif key.hidden:
             value = MASK
         found.append((key.path, redact(value)))
     return found
-
-
-def _without_password(url: str) -> str:
-    """The place of a database is worth seeing; a password may hold any character, `/` and `@` among them."""
-    scheme, _, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    user, colon, _ = credentials.partition(":")
-    return f"{scheme}://{user}{colon}{MASK if colon else ''}{at}{place}"
 
 
 def _report(title: str, lines: list[str]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import socket
 import ssl
 import sys
 import tempfile
@@ -13,26 +14,23 @@ from typing import Final
 import uvloop
 
 from moorage import telemetry
-from moorage.app import build
+from moorage.app import Application, build
+from moorage.cli.greeting import greet
 from moorage.cli.tls import renew_certificate, tls_context
-from moorage.edge.ops import measurements
 from moorage.edge.server import Limits, Server
 from moorage.edge.server.signals import run_until_signalled
 from moorage.errors import Code, RegistryError
-from moorage.settings import Loaded, Settings, SettingsError, load
+from moorage.settings import Loaded, Settings, load
 
 _THREADS: Final = 8
 _DEFAULT: Final = "127.0.0.1:5000"
 
 
 def serve(config: Path | None, data: Path | None, listen: str | None, *, opened: bool) -> None:
-    """Load the settings, open the data, and serve.  Raises RegistryError; bad settings end the process."""
-    try:
-        loaded = load(config, overrides={"data": str(data) if data else None})
-    except SettingsError as error:
-        sys.exit(str(error))
+    """Load the settings, open the data, and serve.  Raises SettingsError and RegistryError."""
+    loaded = load(config, overrides={"data": str(data) if data else None, "auth.open": True if opened else None})
     settings = loaded.settings
-    if not (opened or settings.auth.open) or settings.auth.provider is not None:
+    if not settings.auth.open:
         raise RegistryError(Code.DENIED, _closed(settings, loaded.source))
     if settings.ephemeral:
         settings = settings.moved(Path(tempfile.mkdtemp(prefix="moorage-")))
@@ -44,7 +42,6 @@ def serve(config: Path | None, data: Path | None, listen: str | None, *, opened:
         access=not settings.log.accesslog.disabled,
     )
     _announce(loaded)
-    settings.data.mkdir(parents=True, exist_ok=True)
     guard = _only_one(settings)
     place = listen or _configured(loaded)
     sys.setswitchinterval(0.0005)
@@ -90,10 +87,20 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _only_one(settings: Settings) -> int | None:
-    """Hold the data folder's lock, if its database is SQLite: one server at a time.  Raises UNAVAILABLE."""
-    if not settings.database_url.startswith("sqlite"):
-        return None
-    fd = os.open(settings.data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    """Make the data folder and, if the database is SQLite, hold its lock: one server at a time.
+
+    Raises UNAVAILABLE.
+    """
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        if not settings.database_url.startswith("sqlite"):
+            return None
+        fd = os.open(settings.data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as reason:
+        raise RegistryError(
+            Code.UNAVAILABLE,
+            f"the data folder {settings.data} cannot be used: {reason.strerror}; give another with --data",
+        ) from reason
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -117,12 +124,13 @@ async def _serve(settings: Settings, place: str) -> None:
     )
     tls = tls_context(settings.http.tls)
     try:
-        _greet(settings, *await _listen(server, place, tls))
-        debug = await _debug(settings)
+        url, name = await _listen(server, place, tls, "--listen")
+        debug, debug_url = await _debug(application, settings)
     except BaseException:
         server.abort()
         await application.close()
         raise
+    greet(settings, url, name, debug_url)
     working = asyncio.ensure_future(application.work())
     await run_until_signalled(
         server,
@@ -148,8 +156,11 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-async def _listen(server: Server, place: str, tls: ssl.SSLContext | None) -> tuple[str, str]:
-    """Listen on HOST:PORT or the path of a socket; gives the URL, and the name docker knows it by."""
+async def _listen(server: Server, place: str, tls: ssl.SSLContext | None, setting: str) -> tuple[str, str]:
+    """Listen on HOST:PORT or the path of a socket; gives the URL, and the name docker knows it by.
+
+    Raises UNAVAILABLE, and names the setting to change.
+    """
     scheme = "https" if tls else "http"
     try:
         if place.startswith("/"):
@@ -158,26 +169,22 @@ async def _listen(server: Server, place: str, tls: ssl.SSLContext | None) -> tup
         host, port = await server.listen(*_address(place), tls)
     except OSError as reason:
         raise RegistryError(
-            Code.UNAVAILABLE, f"cannot listen on {place}: {reason.strerror}; choose another with --listen"
+            Code.UNAVAILABLE, f"cannot listen on {place}: {_strerror(reason)}; choose another with {setting}"
         ) from reason
     name = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::"} else host  # noqa: S104 - only compared
     return f"{scheme}://{host}:{port}", f"{name}:{port}"
 
 
-async def _debug(settings: Settings) -> Server | None:
-    debug = settings.http.debug
-    if debug.addr is None or not debug.prometheus.enabled:
-        return None
-    server = Server(measurements(debug.prometheus.path))
-    await _listen(server, debug.addr, None)
-    return server
+async def _debug(application: Application, settings: Settings) -> tuple[Server | None, str | None]:
+    address = settings.http.debug.addr
+    if address is None:
+        return None, None
+    server = Server(application.private)
+    url, _ = await _listen(server, address, None, "http.debug.addr")
+    return server, url
 
 
-def _greet(settings: Settings, url: str, name: str) -> None:
-    print(
-        f"Moorage listens on {url} and keeps its data in {settings.data.absolute()}.\n"
-        f"OPEN: anyone who reaches it may push, pull and delete.\n\n"
-        f"  docker tag IMAGE {name}/acme/app:1\n"
-        f"  docker push {name}/acme/app:1\n",
-        flush=True,
-    )
+def _strerror(reason: OSError) -> str:
+    """The system's own words; asyncio puts the address into them once more."""
+    plain = reason.errno is not None and reason.errno > 0 and not isinstance(reason, socket.gaierror)
+    return os.strerror(reason.errno or 0) if plain else str(reason.strerror or reason)

@@ -2,16 +2,24 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from moorage.edge.dress import beneath
 from moorage.edge.http import Handler, Request, Response, render
 from moorage.errors import Code, RegistryError
+from moorage.telemetry import begin_request, logger
 from moorage.telemetry.metrics import exposition
 
 Check = Callable[[], Awaitable[None]]
+Checks = Mapping[str, Check]
+"""By the name of a part, what raises where that part cannot be used."""
+
+log: Final = logger("moorage.health")
+
+_ALIVE: Final = frozenset({"/livez", "/healthz", "/startupz"})
 
 
-def front(v2: Handler, checks: Mapping[str, Check], prefix: str = "/") -> Handler:
+def front(v2: Handler, checks: Checks, prefix: str = "/") -> Handler:
     """The whole of HTTP: `/v2`, below a prefix if there is one, and health, which is always at the root."""
     base = f"{prefix}v2"
     below = f"{base}/"
@@ -19,45 +27,70 @@ def front(v2: Handler, checks: Mapping[str, Check], prefix: str = "/") -> Handle
         v2 = beneath(prefix, v2)
 
     async def respond(request: Request) -> Response:
+        begin_request(request.id)
         path = request.path
         if path.startswith(below) or path == base:
             return await v2(request)
-        if path in {"/livez", "/healthz", "/startupz"}:
-            request.route = path
-            return Response(200, [("Content-Type", "text/plain")], b"ok\n")
-        if path == "/readyz":
-            request.route = path
-            return await _ready(request, checks)
-        return render(RegistryError(Code.PATH_UNKNOWN, f"there is nothing at this address; the registry is at {below}"))
+        answer = await _health(request, checks)
+        return answer or _nothing(f"there is nothing at this address; the registry is at {below}")
 
     return respond
 
 
-async def _ready(request: Request, checks: Mapping[str, Check]) -> Response:
-    """200 while the database and the storage can be used; `?verbose` says which cannot, and why."""
-    results: dict[str, str] = {}
+def private(checks: Checks, metrics: str | None) -> Handler:
+    """What the debug address serves: health, and at the path `metrics` what Prometheus reads."""
+
+    async def respond(request: Request) -> Response:
+        begin_request(request.id)
+        if request.path == metrics:
+            request.route = metrics
+            content, media_type = exposition()
+            return Response(200, [("Content-Type", media_type)], content)
+        if request.path == "/debug/health":
+            request.route = request.path
+            failing = await _failing(checks)
+            return _json(503 if failing else 200, failing)
+        answer = await _health(request, checks)
+        return answer or _nothing(f"here are {metrics or 'no metrics (http.debug.prometheus)'} and /debug/health")
+
+    return respond
+
+
+async def _health(request: Request, checks: Checks) -> Response | None:
+    """Whether the process lives, and whether it can do its work; None for any other address."""
+    if request.path in _ALIVE:
+        request.route = request.path
+        return _text(200, b"ok\n")
+    if request.path != "/readyz":
+        return None
+    request.route = request.path
+    failing = await _failing(checks)
+    status = 503 if failing else 200
+    if any(part.partition("=")[0] == "verbose" for part in request.query.split("&")):
+        return _json(status, dict.fromkeys(checks, "ok") | failing)
+    return _text(status, b"not ready: %b\n" % ", ".join(failing).encode() if failing else b"ok\n")
+
+
+async def _failing(checks: Checks) -> dict[str, str]:
+    """The parts that cannot be used, and why."""
+    failing: dict[str, str] = {}
     for name, check in checks.items():
         try:
             await check()
         except RegistryError as error:
-            results[name] = error.message
-        else:
-            results[name] = "ok"
-    healthy = all(result == "ok" for result in results.values())
-    status = 200 if healthy else 503
-    if request.query.startswith("verbose"):
-        return Response(status, [("Content-Type", "application/json")], json.dumps(results).encode())
-    return Response(status, [("Content-Type", "text/plain")], b"ok\n" if healthy else b"not ready\n")
+            failing[name] = error.message
+            log.warning("the registry is not ready", part=name, error=error.message, cause=str(error.__cause__))
+    return failing
 
 
-def measurements(path: str) -> Handler:
-    """What the debug address serves: the metrics, at `path`, for Prometheus."""
+def _text(status: int, content: bytes) -> Response:
+    return Response(status, [("Content-Type", "text/plain"), ("Cache-Control", "no-store")], content)
 
-    async def respond(request: Request) -> Response:
-        request.route = path
-        if request.path != path:
-            return render(RegistryError(Code.PATH_UNKNOWN, f"the metrics are at {path}"))
-        content, media_type = exposition()
-        return Response(200, [("Content-Type", media_type)], content)
 
-    return respond
+def _json(status: int, content: dict[str, str]) -> Response:
+    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+    return Response(status, headers, json.dumps(content).encode())
+
+
+def _nothing(words: str) -> Response:
+    return render(RegistryError(Code.PATH_UNKNOWN, words))

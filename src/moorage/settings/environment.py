@@ -207,5 +207,6 @@ def _below(here: Any, part: str | int, kind: type) -> Any:
         here += [kind()] * (part == len(here))
     old = here[part] if isinstance(part, int) else here.get(part)
     if not isinstance(old, kind):
-        here[part] = [old] if kind is list and isinstance(old, str) else kind()
+        # `auth: htpasswd` is short for a section with nothing in it, and one value for a list of one.
+        here[part] = kind() if not isinstance(old, str) else [old] if kind is list else {str(old): {}}
     return here[part]

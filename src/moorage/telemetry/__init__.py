@@ -1,15 +1,15 @@
 """What the registry tells of itself: the log and the metrics.
 
-log      configure · logger · access_log: one event per line
+log      configure · logger · access_log · begin_request: one event per line
 lines    how an event looks: JSON, logfmt, text
 redact   what is never shown
 metrics  counter · gauge · histogram · exposition
 """
 
 from moorage.telemetry.lines import visible
-from moorage.telemetry.log import AccessLog, access_log, configure, logger
+from moorage.telemetry.log import AccessLog, access_log, begin_request, configure, logger
 from moorage.telemetry.metrics import Counter, Gauge, Histogram, counter, exposition, gauge, histogram
-from moorage.telemetry.redact import redact, redact_text
+from moorage.telemetry.redact import redact, redact_text, redact_url
 
 __all__ = [
     "AccessLog",
@@ -17,6 +17,7 @@ __all__ = [
     "Gauge",
     "Histogram",
     "access_log",
+    "begin_request",
     "configure",
     "counter",
     "exposition",
@@ -25,5 +26,6 @@ __all__ = [
     "logger",
     "redact",
     "redact_text",
+    "redact_url",
     "visible",
 ]

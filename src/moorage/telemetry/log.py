@@ -1,7 +1,7 @@
 """The log: structured events, one per line, on one stream; the standard library's loggers come along.
 
-Request ids are bound explicitly (`log.bind(request_id=…)`), never through context variables: a request is
-stepped on its connection without a task of its own, so a context variable would outlive it.
+Each request is handled in a context of its own, so its id is a context variable: `begin_request` sets it, and
+every line that is logged on the way carries it.
 """
 
 import logging
@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextvars import ContextVar
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, Final, Protocol, TextIO
 
@@ -24,6 +25,9 @@ _FIRST: Final = {"logger_name": "logger", "logger": "logger", "request_id": "req
 """What comes first, and its name in the line.  (structlog keeps the name `logger` to itself.)"""
 _CHATTY: Final = ("alembic", "asyncio", "httpcore", "httpx")
 """Libraries that tell at `info` what is ours to tell, some of them with signed URLs."""
+_request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
+begin_request: Final = _request_id.set
+"""Says whose work is done in this context from now on: the lines logged in it carry the request's id."""
 
 
 class AccessLog(Protocol):
@@ -43,6 +47,7 @@ class AccessLog(Protocol):
         actor: str = "",
         repo: str = "",
         ref: str = "",
+        trace_id: str = "",
     ) -> None: ...
 
 
@@ -91,6 +96,8 @@ class _Shape:
         line: dict[str, Any] = {"ts": self.clock.now(), "level": _NAMES.get(method, method)}
         line["msg"] = redact_text(str(event.pop("event", "")))
         trace = _trace(event.pop("exc_info", None))
+        if request_id := _request_id.get():
+            event.setdefault("request_id", request_id)
         for name, shown in _FIRST.items():
             if name in event:
                 line[shown] = redact(event.pop(name))
@@ -207,17 +214,19 @@ def _access_log(shape: _Shape, sink: _Sink) -> AccessLog:
         actor: str = "",
         repo: str = "",
         ref: str = "",
+        trace_id: str = "",
     ) -> None:
         if fast:
+            trace = f'"trace_id":{_quote(trace_id)},' if trace_id else ""
             sink.write(
                 f'{{"ts":"{now()}","level":"info","msg":"request","request_id":{_quote(request_id)},'
-                f'"actor":{_quote(actor)},"repo":{_quote(repo)},"ref":{_quote(ref)},"method":{_quote(method)},'
+                f'{trace}"actor":{_quote(actor)},"repo":{_quote(repo)},"ref":{_quote(ref)},"method":{_quote(method)},'
                 f'"path":{_quote(path)},"status":{status},"dur_ms":{seconds * 1000:.3f},"bytes":{size},'
                 f'"ua":{_quote(ua[:256])},"ip":{_quote(ip)}{tail}}}'
             )
             return
         line: dict[str, Any] = {"ts": now(), "level": "info", "msg": "request", "request_id": request_id}
-        names = {"actor": actor, "repo": repo, "ref": ref, "method": method, "path": path}
+        names = {"trace_id": trace_id, "actor": actor, "repo": repo, "ref": ref, "method": method, "path": path}
         line |= {name: value for name, value in names.items() if value}
         line |= {"status": status, "dur_ms": round(seconds * 1000, 3), "bytes": size, "ua": ua[:256], "ip": ip}
         sink.write(shape.render(line | shape.fields))

@@ -33,6 +33,14 @@ def redact_text(text: str) -> str:
     return _INSIDE.sub(_mask, text)
 
 
+def redact_url(url: str) -> str:
+    """A URL without its password, which here may hold any character, `/` and `@` among them."""
+    scheme, _, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    return redact_text(f"{scheme}://{user}{colon}{MASK if colon else ''}{at}{place}")
+
+
 def redact(value: Any, name: str = "") -> Any:
     """A copy of a value, with secrets masked at every depth; numbers and truth values are never secrets."""
     if isinstance(value, str | bytes):

@@ -11,6 +11,7 @@ import asyncio
 import socket
 import struct
 from contextlib import suppress
+from time import monotonic
 from typing import Final, final
 
 from uvicorn.server import ServerState
@@ -174,7 +175,7 @@ class Connection(HeadReader):
 
     def _begin(self, rest: bytes) -> bytes:
         """Start the exchange for a complete head; gives what follows its body."""
-        began = self.loop.time()
+        began = monotonic()
         self._deadline = NEVER
         noted = self.noted
         offered = noted.get("x-request-id")
@@ -257,7 +258,7 @@ class Connection(HeadReader):
     def _refuse(self, error: RegistryError) -> None:
         """Answer what is not even a request, and close."""
         request = Request("", "", "", [], EMPTY, self._peer, self._scheme, self.shared.ids.fresh())
-        self._exchange = Exchange(self, request, self.loop.time(), keep=False, http10=False)
+        self._exchange = Exchange(self, request, monotonic(), keep=False, http10=False)
         self._waiting = b"?"
         self._exchange.refuse(render(error), observed=False)
 

@@ -11,6 +11,7 @@ import types
 from collections.abc import AsyncIterator, Coroutine, Generator
 from contextlib import suppress
 from contextvars import Context, copy_context
+from time import monotonic
 from typing import Any, final
 
 from moorage.edge.http import FileRange, Request, Response, render
@@ -265,7 +266,7 @@ class Exchange:
         wire = self._wire
         if self._observed and wire.shared.observe is not None:
             try:
-                wire.shared.observe(self.request, response, sent, wire.loop.time() - self._began)
+                wire.shared.observe(self.request, response, sent, monotonic() - self._began)
             except Exception:  # noqa: BLE001 - counting must not break serving
                 log.exception("the observer failed")
         wire.over(keep=keep)

@@ -11,9 +11,12 @@ from moorage.access.actor import Actor
 from moorage.access.permit import Action, CatalogPermit, Permit
 from moorage.access.rules import Rules, authenticate
 from moorage.core.registry import Registry
-from moorage.edge.http import Request, Response, render
+from moorage.edge.http import STATUS, Request, Response, render
 from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName
+from moorage.telemetry import logger
+
+log: Final = logger("moorage.v2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class Router:
             if request.method == "OPTIONS" and "allow" in error.detail:
                 # What browsers ask before a request from another site; what they are told is in http.headers.
                 return Response(200, _headers(error))
+            if STATUS[error.code] >= 500:
+                log.warning("a request failed", code=error.code.name, error=error.message, cause=str(error.__cause__))
             return render(error, *_headers(error))
 
     async def _dispatch(self, request: Request) -> Response:
