@@ -1,6 +1,7 @@
 """Fixtures of databases: a private PostgreSQL cluster, and fresh databases of either kind.
 
     postgresql_server   a cluster of this test session (of each worker under xdist), `Server`
+    own_server          another, for one test that stops it or kills its processes
     postgresql_url      a fresh database with our schema, on that server
     database_url        the same, once on SQLite and once on PostgreSQL
     empty_database      a fresh database without any schema, on both; its address
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +79,8 @@ class Server:
         self._control("start", "-w", "-o", f"{settings} -c unix_socket_directories={self.folder}")
 
     def stop(self) -> None:
-        self._control("stop", "-w", "-m", "immediate")
+        if (self.folder / "data" / "postmaster.pid").exists():
+            self._control("stop", "-w", "-m", "immediate")
 
     def _control(self, *arguments: str) -> None:
         data, log = self.folder / "data", self.folder / "log"
@@ -96,8 +99,9 @@ def as_postgres(*command: str | Path) -> None:
         assert done.returncode == 0, output.read().decode(errors="replace")
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[Server]:
+@contextmanager
+def cluster() -> Iterator[Server]:
+    """A private PostgreSQL that runs meanwhile."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("initdb")
     if on_path:
@@ -121,6 +125,18 @@ def postgresql_server() -> Iterator[Server]:
             server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Server]:
+    with cluster() as server:
+        yield server
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    with cluster() as server:
+        yield server
 
 
 @pytest.fixture

@@ -28,6 +28,11 @@ _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL s
 _DURABLE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _RELAXED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit=off"
 
+_SHORT: Final = 30.0
+_LONG: Final = 90.0
+"""Seconds after which a caller hears that the server does not answer.  It ends slow statements well before by
+itself (10 and 60 s); this is for servers that are frozen."""
+
 _AGAIN: Final = {"40001", "40P01"}
 """serialization_failure and deadlock_detected: the same work may succeed when run again."""
 
@@ -77,8 +82,8 @@ class PostgreSQL(Database):
         event.listen(self._engine, "connect", self._prepare_connection)
         # Scans have threads of their own, so that long reads leave connections for the short ones.
         scans = max(1, pool_size // 3)
-        self._short = Threads("moorage-rows", max(1, pool_size - scans), patience)
-        self._long = Threads("moorage-scan", scans, patience * 5)
+        self._short = Threads("moorage-rows", max(1, pool_size - scans), patience, _SHORT)
+        self._long = Threads("moorage-scan", scans, patience * 5, _LONG)
         self._closed = False
 
     async def read(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
@@ -120,7 +125,11 @@ class PostgreSQL(Database):
             ) from error
 
     async def ping(self) -> None:
-        await self._short.run(self.read_now, _ask)
+        try:
+            async with asyncio.timeout(self._patience * 2):
+                await self._short.run(self.read_now, _ask)
+        except TimeoutError as error:
+            raise _down() from error
 
     def close_now(self) -> None:
         if self._closed:
@@ -167,7 +176,7 @@ class PostgreSQL(Database):
                 raise RegistryError(
                     Code.UNAVAILABLE, "every connection to the registry's database is busy; try again shortly"
                 ) from error
-            except DBAPIError as error:
+            except (DBAPIError, psycopg.Error) as error:
                 raise _down() from error
             if not alive:
                 return connection

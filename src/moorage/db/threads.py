@@ -1,10 +1,10 @@
-"""A bounded number of threads, and work that would rather fail than wait for one too long."""
+"""A bounded number of threads, and callers who would rather be refused than wait too long."""
 
 import asyncio
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple, final
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeVar, TypeVarTuple, final
 
 from moorage.errors import Code, RegistryError
 
@@ -14,28 +14,82 @@ Ts = TypeVarTuple("Ts")
 
 @final
 class Threads:
-    """`count` threads; work that has not begun after `patience` seconds raises UNAVAILABLE."""
+    """`count` threads.  Callers are refused with UNAVAILABLE where their work has not begun after `patience`
+    seconds, or has not ended after `limit`: a server that is frozen answers neither yes nor no.
+    """
 
-    def __init__(self, name: str, count: int, patience: float) -> None:
+    def __init__(self, name: str, count: int, patience: float, limit: float | None = None) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._patience = patience
+        self._limit = limit
         self._closed = False
 
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run `fn(*args)` in a thread.  Cancelled, it is abandoned: it may still run to its end."""
         if self._closed:
-            raise RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")
+            raise _closing()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._unless_late, time.monotonic(), fn, args)
-
-    def _unless_late(self, since: float, fn: Callable[[*Ts], T], args: tuple[*Ts]) -> T:
-        if time.monotonic() - since > self._patience:
-            raise RegistryError(
-                Code.UNAVAILABLE, "the registry's database is busy with earlier requests; try again shortly"
-            )
-        return fn(*args)
+        waiting: asyncio.Future[T] = loop.create_future()
+        try:
+            task = self._pool.submit(_work, loop, waiting, fn, args)
+        except RuntimeError:  # closed meanwhile
+            raise _closing() from None
+        late = loop.call_later(self._patience, _refuse_late, waiting, task)
+        stuck = loop.call_later(self._limit, _refuse_stuck, waiting) if self._limit is not None else None
+        try:
+            return await waiting
+        finally:
+            late.cancel()
+            if stuck is not None:
+                stuck.cancel()
+            task.cancel()
 
     def close(self) -> None:
         """Wait for what runs and waits; then refuse."""
         self._closed = True
         self._pool.shutdown(wait=True)
+
+
+def _work(
+    loop: asyncio.AbstractEventLoop, waiting: "asyncio.Future[Any]", fn: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    value, error = None, None
+    try:
+        value = fn(*args)
+    except BaseException as raised:  # noqa: BLE001 - it is delivered
+        error = raised
+    with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+        loop.call_soon_threadsafe(_deliver, waiting, value, error)
+
+
+def _deliver(waiting: "asyncio.Future[Any]", value: Any, error: BaseException | None) -> None:
+    if waiting.done():
+        return
+    if error is None:
+        waiting.set_result(value)
+    elif isinstance(error, StopIteration):  # futures refuse it
+        waiting.set_exception(RuntimeError(f"a function of rows raised {error!r}"))
+    else:
+        waiting.set_exception(error)
+
+
+def _refuse_late(waiting: "asyncio.Future[Any]", task: "Future[None]") -> None:
+    if task.cancel() and not waiting.done():
+        waiting.set_exception(
+            RegistryError(Code.UNAVAILABLE, "the registry's database is busy with earlier requests; try again shortly")
+        )
+
+
+def _refuse_stuck(waiting: "asyncio.Future[Any]") -> None:
+    if not waiting.done():
+        waiting.set_exception(
+            RegistryError(
+                Code.UNAVAILABLE,
+                "the registry's database has not answered for too long, so it is not known what it did; "
+                "look, then try again",
+            )
+        )
+
+
+def _closing() -> RegistryError:
+    return RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")

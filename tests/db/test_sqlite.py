@@ -1,0 +1,256 @@
+"""What only SQLite can get wrong: groups, turns between processes, a file that others lock."""
+
+import asyncio
+import itertools
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from moorage.db.engine import Database, Tx, open_database
+from moorage.db.turnstile import Turnstile
+from moorage.db.writer import MOST
+from moorage.errors import Code, RegistryError
+from tests.conftest import tool
+from tests.promises.test_database import create, kept, note, notes, standing
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'notes.db'}"
+
+
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    opened = open_database(url, patience=5)
+    opened.write_now(create)
+    yield opened
+    opened.close_now()
+
+
+def full_at_first(tx: Tx, number: int) -> None:
+    """Fill the disk: as SQLite sees it, its file may not grow any more."""
+    note(tx, number)
+    pages = tx.raw.execute("PRAGMA page_count").fetchone()[0]
+    tx.raw.execute(f"PRAGMA max_page_count={pages}")
+    note(tx, number + 1, "x" * 100_000)
+
+
+async def test_a_group_that_dies_as_a_whole_runs_again_one_by_one(db: Database) -> None:
+    runs: list[int] = []
+
+    def counted(tx: Tx, number: int) -> int:
+        runs.append(number)
+        return note(tx, number)
+
+    with standing(db) as go:
+        before = [asyncio.ensure_future(db.write(counted, number)) for number in (1, 2)]
+        poison = asyncio.ensure_future(db.write(full_at_first, 1000))
+        after = [asyncio.ensure_future(db.write(counted, number)) for number in (3, 4)]
+        await asyncio.sleep(0)
+        go.set()
+        assert await asyncio.gather(*before, *after) == [1, 2, 3, 4]
+        with pytest.raises(RegistryError) as refused:
+            await poison
+    assert refused.value.code is Code.STORAGE_FULL
+    assert runs == [1, 2, 1, 2, 3, 4], "the group did not die and run again"
+    assert await db.read(kept) == {0, 1, 2, 3, 4}
+
+
+async def test_nobody_hears_of_success_before_the_group_has_committed(db: Database) -> None:
+    reached, go = threading.Event(), threading.Event()
+
+    def last(_tx: Tx) -> None:
+        reached.set()
+        assert go.wait(30)
+
+    with standing(db) as begin:
+        first = asyncio.ensure_future(db.write(note, 1))
+        second = asyncio.ensure_future(db.write(last))
+        await asyncio.sleep(0)
+        begin.set()
+        await asyncio.to_thread(reached.wait, 30)
+        await asyncio.sleep(0.05)
+        assert not first.done()
+        go.set()
+        assert await first == 1
+        await second
+    assert await db.read(kept) == {0, 1}
+
+
+async def test_one_durable_member_makes_its_group_durable(db: Database) -> None:
+    def setting(tx: Tx) -> int:
+        return int(tx.raw.execute("PRAGMA synchronous").fetchone()[0])
+
+    with standing(db) as go:
+        group = [asyncio.ensure_future(db.write(setting, durable=durable)) for durable in (False, True, False)]
+        await asyncio.sleep(0)
+        go.set()
+        assert await asyncio.gather(*group) == [2, 2, 2]
+    assert await db.write(setting, durable=False) == 1
+
+
+def test_a_read_ends_in_its_first_step(db: Database) -> None:
+    with standing(db), pytest.raises(StopIteration) as ended:
+        db.read(kept).send(None)
+    assert ended.value.value == set()
+
+
+SYNCING = """
+import asyncio, sys
+from tests.promises.test_database import note
+from moorage.db.engine import open_database
+async def main():
+    db = open_database(sys.argv[1])
+    await db.write(note, 0)
+    print("begin", flush=True)
+    sys.stdin.readline()
+    if sys.argv[2] == "together":
+        await asyncio.gather(*(db.write(note, number) for number in range(1, 65)))
+    else:
+        for number in range(1, 65):
+            await db.write(note, number, durable=sys.argv[2] == "durable")
+    print("end", flush=True)
+    sys.stdin.readline()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("how", "least", "most"), [("durable", 64, 90), ("relaxed", 0, 2), ("together", 1, 24)])
+def test_how_often_the_disk_is_asked_to_sync(
+    db: Database, url: str, tmp_path: Path, how: str, least: int, most: int
+) -> None:
+    trace = tmp_path / "trace"
+    process = subprocess.Popen(
+        [tool("strace"), "-f", "-e", "trace=fsync,fdatasync,write", "-s", "8", "-o", trace,
+         sys.executable, "-c", SYNCING, url, how],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    assert process.stdout.readline() == "begin\n"
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "end\n"
+    process.communicate("\n", timeout=60)
+    lines = trace.read_text()
+    between = lines[lines.index('write(1, "begin') : lines.index('write(1, "end')]
+    assert least <= len(re.findall(r"\b(?:fsync|fdatasync)\(", between)) <= most
+
+
+def say(tx: Tx, who: str) -> None:
+    """A row behind all others."""
+    tx.execute(insert(notes), {"word": who})
+
+
+def said(tx: Tx) -> list[str]:
+    return [row.word for row in tx.execute(select(notes.c.word).order_by(notes.c.id)).fetchall()]
+
+
+BUSY = """
+import asyncio, sys, time
+from tests.db.test_sqlite import say
+from moorage.db.engine import open_database
+async def write(db, stop):
+    while time.monotonic() < stop:
+        await db.write(say, sys.argv[2], durable=False)
+async def main():
+    db = open_database(sys.argv[1], patience=30)
+    await db.write(say, "ready")
+    print("ready", flush=True)
+    sys.stdin.readline()
+    stop = time.monotonic() + 2
+    await asyncio.gather(*(write(db, stop) for _ in range(300)))
+asyncio.run(main())
+"""
+
+
+def test_two_processes_that_write_without_pause_take_turns(db: Database, url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUSY, url, who], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for who in "ab"
+    ]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    stop = time.monotonic() + 1.5
+    while time.monotonic() < stop:
+        db.write_now(say, "now and then", durable=False)
+        time.sleep(0.01)
+    for process in processes:
+        process.communicate(timeout=60)
+    words = db.read_now(said)
+    counts = Counter(words)
+    assert min(counts["a"], counts["b"]) >= 0.2 * len(words), counts
+    assert counts["now and then"] > 10, "the process that writes now and then was starved"
+    both = words[words.index("b") : len(words) - words[::-1].index("a")] if words[0] == "a" else words
+    greedy = [run for run in (len(list(run)) for _, run in itertools.groupby(both)) if run > 4 * MOST]
+    assert sum(greedy) < 0.1 * len(both), "who has just written took the turn again and again before others"
+
+
+def test_the_turn_of_a_process_that_died_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+    path.touch()
+    holding = (
+        "import sys; from pathlib import Path; from moorage.db.turnstile import Turnstile\n"
+        "with Turnstile(Path(sys.argv[1])).hold(5): print('held', flush=True); sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", holding, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout
+    assert child.stdout.readline() == "held\n"
+    turnstile = Turnstile(path)
+    with pytest.raises(RegistryError) as refused, turnstile.hold(0.1):
+        pass
+    assert refused.value.code is Code.UNAVAILABLE
+    child.kill()
+    child.communicate()
+    with turnstile.hold(20):
+        pass
+    turnstile.close()
+
+
+async def test_a_file_that_another_program_locks_is_unavailable_then_recovers(url: str, db: Database) -> None:
+    hasty = open_database(url, patience=0.2)
+    beside = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    beside.execute("BEGIN IMMEDIATE")
+    with pytest.raises(RegistryError) as refused:
+        await hasty.write(note, 1)
+    assert refused.value.code is Code.UNAVAILABLE
+    assert await hasty.read(kept) == set()
+    beside.execute("ROLLBACK")
+    beside.close()
+    assert await hasty.write(note, 1) == 1
+    await hasty.close()
+
+
+def test_a_write_within_a_write_is_a_mistake_not_a_hang(db: Database) -> None:
+    with pytest.raises(RuntimeError, match="wait for itself"):
+        db.write_now(lambda _tx: db.write_now(note, 1))
+
+
+def test_a_damaged_file_is_told_without_a_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "bad.db"
+    path.write_bytes(b"no database at all" * 500)
+    opened = open_database(f"sqlite:///{path}")
+    for ask in (opened.read_now, opened.write_now):
+        with pytest.raises(RegistryError) as refused:
+            ask(kept)
+        assert refused.value.code is Code.UNAVAILABLE
+        assert "damaged" in refused.value.message
+    opened.close_now()
