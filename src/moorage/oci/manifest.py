@@ -4,6 +4,7 @@ The bytes are the truth and are stored as they came; a `Manifest` only says what
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -15,6 +16,21 @@ from moorage.oci.digest import Digest
 
 REFERENCES: Final = 10_000
 """Most descriptors in one manifest; a real image has fewer than 130 layers."""
+
+MEDIA_TYPE: Final = 1024
+"""Most characters of a media type in a manifest; RFC 6838 allows 255 before its parameters."""
+
+_DIGITS: Final = 1000
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+_NAMES: Final = frozenset(
+    {
+        *("schemaVersion", "mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject"),
+        *("annotations", "digest", "size", "urls", "platform"),
+    }
+)
+_FOLDED: Final = {name.casefold(): name for name in _NAMES}
+"""Go matches the names of fields without regard to case, so another spelling of one would be read by some."""
 
 
 class Role(Enum):
@@ -61,17 +77,19 @@ class Manifest:
         """Read a pushed manifest.  Raises MANIFEST_INVALID, saying where and what."""
         document = _document(body)
         media_type = _media_type(document, content_type)
-        if document.get("schemaVersion") != 2 and media_type != mediatypes.OCI_ARTIFACT:
-            _invalid("'schemaVersion' must be 2; images of the old schema 1 are not accepted, push them again")
-        _not_both(document)
+        version = document.get("schemaVersion")
+        if (type(version) is not int or version != 2) and media_type != mediatypes.OCI_ARTIFACT:
+            _invalid(
+                "'schemaVersion' must be 2; images of the old schema 1 are not accepted, push with a current client"
+            )
+        _not_both(document, media_type)
         references = (
             tuple(_many(document, "manifests", Role.CHILD))
             if media_type in mediatypes.INDEXES
             else tuple(_image(document, media_type))
         )
-        if len(references) > REFERENCES:
-            _invalid(f"it has {len(references)} descriptors; {REFERENCES} are the most")
-        subject = _descriptor(document["subject"], Role.SUBJECT, "subject") if document.get("subject") else None
+        named = document.get("subject")
+        subject = None if named is None else _descriptor(named, Role.SUBJECT, "subject")
         return Manifest(media_type, references, subject, _artifact_type(document, media_type), _annotations(document))
 
 
@@ -80,8 +98,12 @@ def _invalid(reason: str) -> NoReturn:
 
 
 def _document(body: bytes) -> dict[str, Any]:
+    if not body:
+        _invalid("it is empty")
+    if body.startswith(_BYTE_ORDER_MARK):
+        _invalid("it begins with a byte order mark, which JSON must not")
     try:
-        document = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant)
+        document = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
         if b"\\u" in body:  # an escaped lone surrogate is no text; nothing after us could encode it
             json.dumps(document, ensure_ascii=False).encode()
     except UnicodeError:
@@ -92,6 +114,7 @@ def _document(body: bytes) -> dict[str, Any]:
         _invalid(f"it is not JSON: {str(reason)[:200]}")
     if not isinstance(document, dict):
         _invalid("it is not a JSON object")
+    _check_spelling(document, "")
     return document
 
 
@@ -99,12 +122,26 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse duplicate keys: two readers could each believe another one."""
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("an object has the same key twice")
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"an object has the key {twice[:40]!a} twice")
     return result
 
 
 def _constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
+
+
+def _check_spelling(found: dict[str, Any], where: str) -> None:
+    for name in found.keys() - _NAMES:
+        meant = _FOLDED.get(name.casefold())
+        if meant is not None:
+            _invalid(f"{where}{name[:40]!a} must be spelled '{meant}'")
 
 
 def _media_type(document: dict[str, Any], content_type: str | None) -> str:
@@ -114,7 +151,7 @@ def _media_type(document: dict[str, Any], content_type: str | None) -> str:
     if inside is not None and not isinstance(inside, str):
         _invalid("'mediaType' is not a string")
     if header and inside and header != inside:
-        _invalid(f"Content-Type is {header!a}, but 'mediaType' is {inside!a}")
+        _invalid(f"Content-Type is {header[:200]!a}, but 'mediaType' is {inside[:200]!a}")
     media_type = header or inside or _guessed(document)
     if media_type in mediatypes.SCHEMA_1:
         _invalid("images of the old schema 1 are not accepted; push with a current client")
@@ -130,17 +167,20 @@ def _guessed(document: dict[str, Any]) -> str:
     return mediatypes.OCI_IMAGE
 
 
-def _not_both(document: dict[str, Any]) -> None:
+def _not_both(document: dict[str, Any], media_type: str) -> None:
     """A document that reads as an image and as an index is neither (CVE-2021-41190)."""
-    if "manifests" in document and ("layers" in document or "config" in document):
-        _invalid("it has both 'manifests' and 'layers' or 'config'")
-    if "fsLayers" in document or "history" in document:
-        _invalid("it has fields of the old schema 1")
+    image = "layers" in document or "config" in document
+    if image and (media_type in mediatypes.INDEXES or "manifests" in document):
+        _invalid("it has the 'layers' or 'config' of an image, but is an index or has 'manifests'")
+    if image and media_type == mediatypes.OCI_ARTIFACT:
+        _invalid("an artifact manifest has 'blobs', not 'layers' or 'config'")
+    if "manifests" in document and media_type in mediatypes.IMAGES:
+        _invalid(f"'manifests' belongs to an index, but this is pushed as {media_type}")
+    if "fsLayers" in document:
+        _invalid("it has fields of the old schema 1; push with a current client")
 
 
 def _image(document: dict[str, Any], media_type: str) -> Iterator[Descriptor]:
-    if "manifests" in document:
-        _invalid(f"an image ({media_type}) cannot have 'manifests'")
     if media_type == mediatypes.OCI_ARTIFACT:
         yield from _many(document, "blobs", Role.LAYER)
         return
@@ -152,32 +192,36 @@ def _image(document: dict[str, Any], media_type: str) -> Iterator[Descriptor]:
 
 def _many(document: dict[str, Any], key: str, role: Role) -> Iterator[Descriptor]:
     """A list of descriptors; Go writes an empty list as null."""
-    if role is Role.CHILD and ("layers" in document or "config" in document):
-        _invalid("an index cannot have 'layers' or 'config'")
     entries = document.get(key)
     if entries is None:
         entries = []
     if not isinstance(entries, list):
         _invalid(f"'{key}' is not a list")
+    if len(entries) > REFERENCES:
+        _invalid(f"'{key}' has {len(entries)} descriptors; {REFERENCES} are the most")
     for place, entry in enumerate(entries):
         yield _descriptor(entry, role, f"{key}[{place}]")
 
 
 def _descriptor(entry: object, role: Role, where: str) -> Descriptor:
     if not isinstance(entry, dict):
-        _invalid(f"'{where}' is not a descriptor")
+        _invalid(f"'{where}' is not a descriptor: an object with 'mediaType', 'digest' and 'size'")
+    _check_spelling(entry, f"in '{where}', ")
     media_type, digest, size = entry.get("mediaType"), entry.get("digest"), entry.get("size")
     if not isinstance(media_type, str) or not media_type:
         _invalid(f"'{where}' has no 'mediaType'")
+    _check_media_type(media_type, f"'mediaType' of '{where}'")
     if not isinstance(digest, str):
         _invalid(f"'{where}' has no 'digest'")
-    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**63:
-        _invalid(f"'{where}' has no valid 'size'")
+    if type(size) is not int or not 0 <= size < 2**63:
+        _invalid(f"'{where}' has no 'size' that is a whole number of bytes")
     try:
         parsed = Digest.parse(digest)
     except RegistryError as error:
         _invalid(f"'{where}': {error.message}")
-    urls = entry.get("urls") or []
+    urls = entry.get("urls")
+    if urls is None:
+        urls = []
     if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
         _invalid(f"'{where}' has 'urls' that are not a list of strings")
     return Descriptor(role, media_type, parsed, size, tuple(urls), _platform(entry.get("platform")))
@@ -190,11 +234,18 @@ def _platform(found: object) -> tuple[str, str] | None:
     return str(found.get("os", "")), str(found.get("architecture", ""))
 
 
+def _check_media_type(text: str, what: str) -> None:
+    """Any type may be named; but a database, a header or a terminal must be able to hold it."""
+    if len(text) > MEDIA_TYPE or not text.isprintable():
+        _invalid(f"{what} is no media type: it has control characters or more than {MEDIA_TYPE} characters")
+
+
 def _artifact_type(document: dict[str, Any], media_type: str) -> str | None:
     named = document.get("artifactType")
     if named is not None and not isinstance(named, str):
         _invalid("'artifactType' is not a string")
     if named:
+        _check_media_type(named, "'artifactType'")
         return named
     if media_type in mediatypes.INDEXES or media_type == mediatypes.OCI_ARTIFACT:
         return None

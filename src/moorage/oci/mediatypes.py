@@ -1,6 +1,5 @@
 """The media types we know and what they mean (image-spec, "Media Types"; Docker's image manifest v2.2)."""
 
-import re
 from typing import Final
 
 OCI_IMAGE: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -22,17 +21,11 @@ SCHEMA_1: Final = frozenset(
 )
 
 _FOREIGN = ("application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.")
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 
 
 def is_foreign(media_type: str) -> bool:
     """Whether a layer of this type may be kept elsewhere (image-spec, "Non-Distributable Layers")."""
     return media_type.startswith(_FOREIGN)
-
-
-def is_well_formed(media_type: str) -> bool:
-    """RFC 6838 §4.2, without parameters: safe to send back as a header."""
-    return _MEDIA_TYPE.fullmatch(media_type) is not None
 
 
 def essence(content_type: str) -> str:
