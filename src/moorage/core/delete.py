@@ -2,7 +2,8 @@
 
 from moorage.access.permit import Action, Permit
 from moorage.core.ports import DeleteBlob, DeleteManifest, DeleteTag
-from moorage.core.registry import Registry
+from moorage.core.precondition import ALWAYS, Precondition
+from moorage.core.registry import Registry, read_only
 from moorage.db import blobs, events, manifests, repositories, tags, trash
 from moorage.db.engine import Tx
 from moorage.errors import Code, RegistryError
@@ -10,16 +11,16 @@ from moorage.oci.digest import Digest
 from moorage.oci.names import Tag
 
 
-async def tag(registry: Registry, permit: Permit, name: Tag) -> None:
+async def tag(registry: Registry, permit: Permit, name: Tag, only_if: Precondition = ALWAYS) -> None:
     """Take a tag away; the manifest stays.  Raises MANIFEST_UNKNOWN where there is no such tag."""
     _check(registry, permit)
-    await registry.db.write(_tag, registry, permit, name)
+    await registry.db.write(_tag, registry, permit, name, only_if)
 
 
-async def manifest(registry: Registry, permit: Permit, digest: Digest) -> None:
+async def manifest(registry: Registry, permit: Permit, digest: Digest, only_if: Precondition = ALWAYS) -> None:
     """Take a manifest and every tag that names it away.  Raises MANIFEST_UNKNOWN."""
     _check(registry, permit)
-    await registry.db.write(_manifest, registry, permit, digest)
+    await registry.db.write(_manifest, registry, permit, digest, only_if)
 
 
 async def blob(registry: Registry, permit: Permit, digest: Digest) -> None:
@@ -34,19 +35,24 @@ async def blob(registry: Registry, permit: Permit, digest: Digest) -> None:
 def _check(registry: Registry, permit: Permit) -> None:
     permit.require(Action.DELETE)
     if registry.policy.read_only:
-        raise RegistryError(Code.UNSUPPORTED, "the registry is read-only (storage.maintenance.readonly)")
+        raise read_only()
     if not registry.policy.delete:
         raise RegistryError(
-            Code.UNSUPPORTED, "deleting is switched off (storage.delete.enabled: false); ask the registry's operator"
+            Code.UNSUPPORTED,
+            "deleting is switched off on this registry (storage.delete.enabled: false); its operator can allow it",
+            setting="storage.delete.enabled",
         )
 
 
-def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag) -> None:
+def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag, only_if: Precondition) -> None:
     now, actor = registry.now(), permit.actor.name
     repository = repositories.find(tx, permit.repository)
     if repository is None:
         raise _unknown(permit, name)
     repositories.lock(tx, repository)
+    named = tags.resolve(tx, repository, name)
+    if named is not None:
+        only_if.check(name, named)
     registry.ask_gates(tx, permit, DeleteTag(name))
     digest = tags.remove(tx, repository, name, actor, now)
     if digest is None:
@@ -56,7 +62,7 @@ def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag) -> None:
     events.append(tx, "tag.deleted", repository.name.value, actor, facts, now)
 
 
-def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> None:
+def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest, only_if: Precondition) -> None:
     now, actor = registry.now(), permit.actor.name
     repository = repositories.find(tx, permit.repository)
     if repository is not None:
@@ -64,6 +70,7 @@ def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> Non
     stored = manifests.find(tx, permit.repository, digest)
     if repository is None or stored is None:
         raise _unknown(permit, digest)
+    only_if.check(digest, digest)
     named = tags.pointing_at(tx, stored.id)
     registry.ask_gates(tx, permit, DeleteManifest(digest, tuple(named)))
     trash.keep_manifest(tx, stored.id, named, actor, now, now + registry.policy.undo)
@@ -86,7 +93,8 @@ def _blob(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> None:
     if referring is not None:
         raise RegistryError(
             Code.UNSUPPORTED,
-            f"the blob {digest} is part of the manifest {referring}; delete that first",
+            f"the blob {digest} is part of the manifest {referring} in {permit.repository}; delete that first",
+            digest=str(digest),
             manifest=str(referring),
         )
     registry.ask_gates(tx, permit, DeleteBlob(digest))

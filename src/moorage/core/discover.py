@@ -27,7 +27,10 @@ REFERRERS_PAGE: Final = 1_000
 REFERRERS_BYTES: Final = 3 * 1024 * 1024
 """A page of referrers stays below the 4 MiB that clients read."""
 
-_FALLBACK = re.compile(r"sha256-([a-f0-9]{64})")
+_BATCH: Final = 16
+"""Referrers read at a time: each may have megabytes of annotations."""
+
+_FALLBACK: Final = re.compile(r"(sha256|sha512)-([a-f0-9]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +90,20 @@ async def referrers(
 ) -> Referrers:
     """An image index of what refers to `subject`, of one of `types` if any are given; empty if nothing does."""
     permit.require(Action.PULL)
-    found = await registry.db.scan(manifests.referrers, permit.repository, subject, types, after, REFERRERS_PAGE + 1)
-    entries: list[dict[str, object]] = []
-    room = REFERRERS_BYTES
-    for one in found[:REFERRERS_PAGE]:
-        entry = _entry(one)
-        room -= len(json.dumps(entry)) + 1
-        if room < 0 and entries:
-            break
-        entries.append(entry)
-    more = str(entries[-1]["digest"]) if len(entries) < len(found) else None
-    return Referrers(_index(entries), more)
+    return await registry.db.scan(_referrers, permit.repository, subject, tuple(types), after)
 
 
 async def synthesised_fallback(registry: Registry, permit: Permit, tag: Tag) -> bytes | None:
     """The index that an older client expects under a subject's fallback tag, made from what refers to it.
 
-    None where the tag is no fallback tag, or nothing refers to its subject ("Referrers Tag Schema").
+    None where the tag is no fallback tag, or nothing refers to its subject ("Referrers Tag Schema").  Such a tag has
+    the first 64 digits of the subject's digest.
     """
     match = _FALLBACK.fullmatch(tag.value)
     if match is None:
         return None
-    subject = Digest("sha256", match[1])
-    if not await registry.db.scan(manifests.referrers, permit.repository, subject, (), "", 1):
-        return None
-    return (await referrers(registry, permit, subject, ())).content
+    permit.require(Action.PULL)
+    return await registry.db.scan(_fallback, permit.repository, f"{match[1]}:{match[2]}")
 
 
 def _tags(tx: Tx, name: RepositoryName, after: str, most: int) -> list[str] | None:
@@ -119,14 +111,36 @@ def _tags(tx: Tx, name: RepositoryName, after: str, most: int) -> list[str] | No
     return found if found or repositories.find(tx, name) else None
 
 
-def _entry(one: Referrer) -> dict[str, object]:
+def _referrers(tx: Tx, name: RepositoryName, subject: Digest, types: Sequence[str], after: str) -> Referrers:
+    entries: list[bytes] = []
+    room = REFERRERS_BYTES
+    while True:
+        batch = manifests.referrers(tx, name, subject, types, after, _BATCH)
+        for one in batch:
+            entry = _entry(one)
+            room -= len(entry) + 1
+            if entries and (room < 0 or len(entries) == REFERRERS_PAGE):
+                return Referrers(_index(entries), after)
+            entries.append(entry)
+            after = str(one.digest)
+        if len(batch) < _BATCH:
+            return Referrers(_index(entries), None)
+
+
+def _fallback(tx: Tx, name: RepositoryName, beginning: str) -> bytes | None:
+    subject = manifests.subject(tx, name, beginning)
+    return _referrers(tx, name, subject, (), "").content if subject else None
+
+
+def _entry(one: Referrer) -> bytes:
     entry: dict[str, object] = {"mediaType": one.media_type, "digest": str(one.digest), "size": one.size}
     if one.artifact_type:
         entry["artifactType"] = one.artifact_type
     if one.annotations:
         entry["annotations"] = one.annotations
-    return entry
+    return json.dumps(entry, ensure_ascii=False).encode()
 
 
-def _index(entries: list[dict[str, object]]) -> bytes:
-    return json.dumps({"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": entries}).encode()
+def _index(entries: list[bytes]) -> bytes:
+    begin = f'{{"schemaVersion": 2, "mediaType": "{mediatypes.OCI_INDEX}", "manifests": ['
+    return begin.encode() + b", ".join(entries) + b"]}"

@@ -82,7 +82,7 @@ def open_blob(registry: Registry, linked: Linked, start: int, stop: int) -> Cont
     if isinstance(content, File) and content.size != blob.size:
         os.close(content.fd)
         logger(__name__).error("a stored blob has the wrong size", digest=str(blob.digest), key=blob.key)
-        raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are damaged in the storage; push it again")
+        raise RegistryError(Code.BLOB_UNKNOWN, f"the bytes of {blob.digest} are damaged in the storage; push it again")
     return content
 
 

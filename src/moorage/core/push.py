@@ -7,7 +7,8 @@ from typing import Final
 from moorage.access.permit import Action, Permit
 from moorage.core.intake import in_thread
 from moorage.core.ports import PushManifest
-from moorage.core.registry import Policy, Registry
+from moorage.core.precondition import ALWAYS, Precondition
+from moorage.core.registry import Policy, Registry, read_only
 from moorage.db import blobs, events, manifests, repositories, tags
 from moorage.db.blobs import Blob
 from moorage.db.engine import Tx
@@ -54,19 +55,23 @@ async def manifest(
     content_type: str | None,
     content: bytes,
     extra: tuple[Tag, ...] = (),
+    only_if: Precondition = ALWAYS,
 ) -> Pushed:
     """Store a manifest exactly as it came, and point the tag, or the `extra` tags of a push by digest, at it.
 
     Durable when it returns; all of it or nothing.  Raises MANIFEST_INVALID, DIGEST_INVALID, SIZE_INVALID,
-    MANIFEST_BLOB_UNKNOWN naming everything that is missing, TOO_MANY_TAGS, and whatever a gate refuses with.
+    MANIFEST_BLOB_UNKNOWN naming everything that is missing, TOO_MANY_TAGS, PRECONDITION_FAILED, and whatever a gate
+    refuses with.
     """
     permit.require(Action.PUSH)
     policy = registry.policy
     if policy.read_only:
-        raise RegistryError(Code.UNSUPPORTED, "the registry is read-only (storage.maintenance.readonly)")
+        raise read_only()
     if len(extra) > policy.tags_per_push:
         raise RegistryError(
-            Code.TOO_MANY_TAGS, f"{len(extra)} tags are named in one push; {policy.tags_per_push} are the most"
+            Code.TOO_MANY_TAGS,
+            f"{len(extra)} tags are named in one push; {policy.tags_per_push} are the most; push again for the others",
+            most=policy.tags_per_push,
         )
     wanted = (reference,) if isinstance(reference, Tag) else tuple(dict.fromkeys(extra))
     algorithm = CANONICAL if isinstance(reference, Tag) else reference.algorithm
@@ -74,7 +79,7 @@ async def manifest(
     if isinstance(reference, Digest) and digest != reference:
         raise RegistryError(
             Code.DIGEST_INVALID,
-            f"the manifest's digest is {digest}, but it is pushed as {reference}",
+            f"the manifest's digest is {digest}, but it is pushed as {reference}; push the bytes of that digest",
             digest=str(digest),
         )
     if len(content) > _LARGE:
@@ -83,13 +88,24 @@ async def manifest(
         parsed = Manifest.parse(content, content_type)
     _check_urls(policy, parsed)
     act = PushManifest(digest, parsed, len(content), wanted)
-    await registry.db.write(_put, registry, permit, act, content)
+    await registry.db.write(_put, registry, permit, act, content, reference, only_if)
     return Pushed(digest, parsed.subject.digest if parsed.subject else None, wanted)
 
 
-def _put(tx: Tx, registry: Registry, permit: Permit, act: PushManifest, content: bytes) -> None:
+def _put(
+    tx: Tx,
+    registry: Registry,
+    permit: Permit,
+    act: PushManifest,
+    content: bytes,
+    reference: Reference,
+    only_if: Precondition,
+) -> None:
     now = registry.now()
     repository = repositories.ensure(tx, permit.repository, now)
+    if only_if is not ALWAYS:
+        named = manifests.find(tx, permit.repository, reference)
+        only_if.check(reference, named.digest if named else None)
     registry.ask_gates(tx, permit, act)
     actor = permit.actor.name
     stored = manifests.find(tx, permit.repository, act.digest)
@@ -99,6 +115,13 @@ def _put(tx: Tx, registry: Registry, permit: Permit, act: PushManifest, content:
         repositories.list_in_catalog(tx, repository, now)
         facts: dict[str, object] = {"digest": str(act.digest), "media_type": act.manifest.media_type}
         events.append(tx, "manifest.pushed", repository.name.value, actor, facts, now)
+    elif stored.media_type != act.manifest.media_type:
+        raise RegistryError(
+            Code.MANIFEST_INVALID,
+            f"these bytes are in {permit.repository} already, as {stored.media_type}; to push them as something else, "
+            "write the media type into the manifest's 'mediaType'",
+            media_type=stored.media_type,
+        )
     else:
         identity = stored.id
     for tag in act.tags:
@@ -133,7 +156,7 @@ def _check_found(policy: Policy, manifest: Manifest, found: _Found) -> None:
         elif size != one.size:
             raise RegistryError(
                 Code.SIZE_INVALID,
-                f"the manifest says that {one.digest} has {one.size} bytes, but it has {size}",
+                f"the manifest says that {one.digest} has {one.size} bytes, but it has {size}; correct the manifest",
                 digest=str(one.digest),
             )
     if missing:
@@ -159,5 +182,8 @@ def _check_urls(policy: Policy, manifest: Manifest) -> None:
         unlisted = allowed and not any(re.search(rule, url) for rule in allowed)
         if unlisted or any(re.search(rule, url) for rule in denied):
             raise RegistryError(
-                Code.MANIFEST_INVALID, f"the URL {url[:200]!a} is not allowed here (validation.manifests.urls)"
+                Code.MANIFEST_INVALID,
+                f"the URL {url[:200]!a} is not allowed in manifests here (validation.manifests.urls); "
+                "the registry's operator can allow it",
+                url=url[:200],
             )

@@ -8,6 +8,7 @@ from typing import Final
 from moorage.access.permit import Permit
 from moorage.core.ports import Act, Gate
 from moorage.db.engine import Database, Tx
+from moorage.errors import Code, RegistryError
 from moorage.storage.store import BlobStore
 
 SECOND: Final = 1_000_000
@@ -39,6 +40,15 @@ class Policy:
     """How long content stays that nothing refers to."""
     undo: int = 7 * DAY
     """How long what was deleted can be brought back."""
+
+
+def read_only() -> RegistryError:
+    """What everything that would change something is answered in maintenance."""
+    return RegistryError(
+        Code.UNSUPPORTED,
+        "the registry is read-only for now (storage.maintenance.readonly); pull works, try this again later",
+        setting="storage.maintenance.readonly",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Final
 from moorage.access.permit import Action, Permit
 from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of, outrun
 from moorage.core.ports import FinishUpload
-from moorage.core.registry import Registry
+from moorage.core.registry import Registry, read_only
 from moorage.db import blobs, repositories, trash, uploads
 from moorage.db.engine import Tx
 from moorage.db.uploads import Upload
@@ -78,10 +78,10 @@ async def finish(
     """
     _check(registry, permit)
     upload = await _find(registry, permit, identity)
-    if upload.finished == digest:
-        return digest
     if upload.finished is not None:
-        raise RegistryError(Code.BLOB_UPLOAD_UNKNOWN)
+        if upload.finished == digest and await registry.db.read(blobs.find, permit.repository, digest):
+            return digest
+        raise _unknown(identity)
     _check_offset(upload, at)
     if upload.offset == 0 and upload.digest.algorithm != digest.algorithm:
         upload = replace(upload, digest=hasher(digest.algorithm).digest())
@@ -138,7 +138,7 @@ async def holders(registry: Registry, permit: Permit, digest: Digest) -> list[Re
 def _check(registry: Registry, permit: Permit) -> None:
     permit.require(Action.PUSH)
     if registry.policy.read_only:
-        raise RegistryError(Code.UNSUPPORTED, "the registry is read-only (storage.maintenance.readonly)")
+        raise read_only()
 
 
 def _new(registry: Registry, permit: Permit, algorithm: str) -> Upload:
@@ -160,22 +160,30 @@ async def _find(registry: Registry, permit: Permit, identity: str) -> Upload:
     """An upload of this repository and this actor; to anybody else it does not exist."""
     upload = await registry.db.read(uploads.find, permit.repository, identity)
     if upload is None or upload.actor != permit.actor.name:
-        raise RegistryError(Code.BLOB_UPLOAD_UNKNOWN)
+        raise _unknown(identity)
     return upload
 
 
 async def _open(registry: Registry, permit: Permit, identity: str) -> Upload:
     upload = await _find(registry, permit, identity)
     if upload.finished is not None:
-        raise RegistryError(Code.BLOB_UPLOAD_UNKNOWN)
+        raise _unknown(identity)
     return upload
+
+
+def _unknown(identity: str) -> RegistryError:
+    return RegistryError(
+        Code.BLOB_UPLOAD_UNKNOWN,
+        "there is no such upload in this repository: it was finished or cancelled, or has expired; start a new one",
+        upload=identity[:80],
+    )
 
 
 def _check_offset(upload: Upload, at: int | None) -> None:
     if at is not None and at != upload.offset:
         raise RegistryError(
             Code.RANGE_INVALID,
-            f"the chunk begins at byte {at}, but the upload stands at {upload.offset}",
+            f"the chunk begins at byte {at}, but the next byte of this upload is {upload.offset}; go on from there",
             offset=upload.offset,
         )
 
@@ -234,10 +242,10 @@ def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Di
 
 def _mount(tx: Tx, registry: Registry, permit: Permit, source: RepositoryName, digest: Digest) -> bool:
     now = registry.now()
-    repository = repositories.ensure(tx, permit.repository, now)
     linked = blobs.find(tx, source, digest)
     if linked is None:
         return False
+    repository = repositories.ensure(tx, permit.repository, now)
     registry.ask_gates(tx, permit, FinishUpload(digest, linked.blob.size))
     blobs.link(tx, repository, linked.blob, now, now + registry.policy.lease)
     return True

@@ -67,6 +67,17 @@ _FIND_TAG: Final = Prepared(_TAGGED)
 _READ_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(manifests.c.content))
 _READ_TAG: Final = Prepared(_TAGGED.add_columns(manifests.c.content))
 
+_SUBJECT: Final = Prepared(
+    select(manifests.c.subject)
+    .select_from(repositories.join(manifests))
+    .where(
+        repositories.c.name == bindparam("name"),
+        manifests.c.subject >= bindparam("first"),
+        manifests.c.subject < bindparam("behind"),
+    )
+    .limit(1)
+)
+
 _BIND: Final = (
     update(edges)
     .where(
@@ -203,3 +214,9 @@ def referrers(
         )
         for row in tx.execute(statement).fetchall()
     ]
+
+
+def subject(tx: Tx, name: RepositoryName, beginning: str) -> Digest | None:
+    """What some manifest of the repository refers to as its subject, by the beginning of the subject's digest."""
+    row = _SUBJECT.one(tx, name=name.value, first=beginning, behind=f"{beginning}g")
+    return Digest.parse(row[0]) if row else None

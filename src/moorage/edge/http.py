@@ -44,6 +44,9 @@ STATUS: Final[dict[Code, int]] = {
 }
 """The HTTP status of every code: the only table of them."""
 
+PARAMETERS: Final = 1000
+"""Most parameters of a query string."""
+
 Header = tuple[str, str]
 
 
@@ -96,17 +99,30 @@ class Request:
         if not self.query:
             return []
         try:
-            pairs = parse_qsl(self.query, keep_blank_values=True, max_num_fields=256, errors="strict")
-        except (ValueError, UnicodeDecodeError) as reason:
-            raise RegistryError(Code.QUERY_INVALID, f"the query string cannot be read: {reason}") from reason
-        return [value for key, value in pairs if key == name]
+            pairs = parse_qsl(self.query, keep_blank_values=True, max_num_fields=PARAMETERS, errors="strict")
+        except UnicodeDecodeError:
+            raise _unreadable(self.query, "its percent-encoded bytes are not UTF-8 text") from None
+        except ValueError:
+            raise _unreadable(self.query, f"it has more than {PARAMETERS} parameters") from None
+        values = [value for key, value in pairs if key == name]
+        if any("\0" in value for value in values):
+            raise _unreadable(self.query, f"the parameter '{name}' holds a NUL")
+        return values
 
     def parameter(self, name: str) -> str | None:
         """The only value of a query parameter, or None.  Raises QUERY_INVALID where it is sent twice."""
         values = self.parameters(name)
         if len(set(values)) > 1:
-            raise RegistryError(Code.QUERY_INVALID, f"the query parameter '{name}' is given {len(values)} times")
+            raise RegistryError(
+                Code.QUERY_INVALID,
+                f"the query parameter '{name}' is given {len(values)} times with different values; give it once",
+                parameter=name,
+            )
         return values[0] if values else None
+
+
+def _unreadable(query: str, reason: str) -> RegistryError:
+    return RegistryError(Code.QUERY_INVALID, f"the query string cannot be read: {reason}", query=query[:200])
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class RepositoryName:
         if not _NAME.fullmatch(text):
             raise RegistryError(
                 Code.NAME_INVALID,
-                f"the repository name {_shown(text)} is not valid: use lower-case letters and digits, with single "
+                f"the repository name {shown(text)} is not valid: use lower-case letters and digits, with single "
                 "'.', '_', '__' or '-' between them, and '/' between components",
                 name=text,
             )
@@ -67,7 +67,7 @@ class Tag:
         if not _TAG.fullmatch(text):
             raise RegistryError(
                 Code.TAG_INVALID,
-                f"the tag {_shown(text)} is not valid: up to 128 letters, digits, '_', '.' and '-', "
+                f"the tag {shown(text)} is not valid: up to 128 letters, digits, '_', '.' and '-', "
                 "the first of them a letter, digit or '_'",
                 tag=text[:NAME_LENGTH],
             )
@@ -86,7 +86,7 @@ def parse_reference(text: str) -> Reference:
     return Digest.parse(text) if ":" in text else Tag.parse(text)
 
 
-def _shown(text: str) -> str:
-    """A hostile name, safe to print: control and direction characters escaped, length bounded."""
+def shown(text: str) -> str:
+    """Hostile text, safe to print: control and direction characters escaped, length bounded."""
     short = text if len(text) <= 80 else text[:77] + "..."
     return ascii(short)

@@ -45,10 +45,10 @@ def requested(header: str | None, size: int) -> list[ByteRange] | None:
     parts = specs.split(",")
     if len(parts) > MOST:
         return None
-    found = [part for spec in parts if (part := _one(spec.strip(), size)) is not None]
+    found = [part for spec in parts if (one := spec.strip()) and (part := _one(one, size)) is not None]
     if not found:
         raise RegistryError(
-            Code.RANGE_INVALID, f"the range {header[:80]!a} is outside of the content's {size} bytes", size=size
+            Code.RANGE_INVALID, f"the range {header[:80]!a} asks for nothing of the content's {size} bytes", size=size
         )
     return _merged(found)
 
@@ -56,7 +56,11 @@ def requested(header: str | None, size: int) -> list[ByteRange] | None:
 def _one(spec: str, size: int) -> ByteRange | None:
     match = _SPEC.fullmatch(spec)
     if match is None or spec == "-":
-        raise RegistryError(Code.RANGE_INVALID, f"the range {spec[:80]!a} cannot be read", size=size)
+        raise RegistryError(
+            Code.RANGE_INVALID,
+            f"the range {spec[:80]!a} cannot be read; '<first>-<last>', '<first>-' or '-<count>' is wanted",
+            size=size,
+        )
     first, last = match.groups()
     if not first:
         start, stop = max(size - int(last), 0), size
@@ -83,14 +87,17 @@ def chunk(header: str, length: int | None) -> int:
     read, SIZE_INVALID where the two disagree.
     """
     match = _CHUNK.fullmatch(header.strip()) if len(header) <= _HEADER_LENGTH else None
-    if match is None:
+    if match is None or (length is None and int(match[2]) < int(match[1])):
         raise RegistryError(
-            Code.RANGE_INVALID, f"the Content-Range {header[:80]!a} cannot be read; '<first>-<last>' is wanted"
+            Code.RANGE_INVALID,
+            f"the Content-Range {header[:80]!a} cannot be read; '<first>-<last>' is wanted, in bytes",
+            content_range=header[:80],
         )
     first, last = int(match[1]), int(match[2])
     if length is not None and last - first + 1 != length:
         raise RegistryError(
             Code.SIZE_INVALID,
-            f"Content-Range {first}-{last} stands for {last - first + 1} bytes, but {length} are sent",
+            f"the Content-Range {first}-{last} stands for {max(last - first + 1, 0)} bytes, but {length} are sent",
+            length=length,
         )
     return first

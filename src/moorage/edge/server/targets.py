@@ -40,12 +40,13 @@ def read_target(target: bytes) -> tuple[str, str, str | None]:
 
 
 def decode_path(raw: bytes) -> str:
-    """Percent-decode a path once.  Raises REQUEST_INVALID or UnicodeDecodeError."""
+    """Percent-decode a path once, all but slashes.  Raises REQUEST_INVALID or UnicodeDecodeError."""
     if b"%" not in raw:
         return raw.decode("utf-8")
     if _BAD_ESCAPE.search(raw):
         raise RegistryError(Code.REQUEST_INVALID, "the path holds a '%' that no two hexadecimal digits follow")
-    decoded = unquote_to_bytes(raw)
+    # An encoded slash stays encoded: decoded here and not in a proxy in front, it would be another path.
+    decoded = unquote_to_bytes(raw.replace(b"%2F", b"%252F").replace(b"%2f", b"%252F"))
     if b"\0" in decoded:
         raise RegistryError(Code.REQUEST_INVALID, "the path holds a NUL")
     return decoded.decode("utf-8")

@@ -13,6 +13,7 @@ from moorage.edge.v2.routes import Call
 from moorage.errors import Code, RegistryError
 from moorage.oci import mediatypes
 from moorage.oci.digest import Digest
+from moorage.oci.names import shown
 
 
 async def tags(call: Call) -> Response:
@@ -51,10 +52,14 @@ def _page(request: Request) -> tuple[int | None, str]:
     number = request.parameter("n")
     if number is None:
         size = None
-    elif number.isascii() and number.isdigit() and len(number) <= 20:
-        size = int(number)
+    elif number.isascii() and number.isdigit():
+        size = int(number) if len(number) < 10 else 10**9  # more than any page holds
     else:
-        raise RegistryError(Code.PAGINATION_NUMBER_INVALID, f"n={number[:40]!a} is not a whole number of zero or more")
+        raise RegistryError(
+            Code.PAGINATION_NUMBER_INVALID,
+            f"the page size n={shown(number)} is not a whole number of zero or more",
+            n=number[:80],
+        )
     return size, request.parameter("last") or ""
 
 

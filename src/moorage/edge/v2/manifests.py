@@ -3,7 +3,7 @@
 from moorage.core import delete as deeds
 from moorage.core import pull, push
 from moorage.edge.http import Response
-from moorage.edge.v2.conditional import unchanged
+from moorage.edge.v2.conditional import precondition, unchanged
 from moorage.edge.v2.routes import Call
 from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Digest
@@ -26,10 +26,20 @@ async def put(call: Call) -> Response:
     reference = parse_reference(call.rest)
     extra = tuple(Tag.parse(text) for text in call.request.parameters("tag"))
     if extra and isinstance(reference, Tag):
-        raise RegistryError(Code.QUERY_INVALID, "'tag' parameters go with a push by digest, not by tag")
+        raise RegistryError(
+            Code.QUERY_INVALID,
+            "the 'tag' parameter goes with a push by digest; this one is pushed by tag already",
+            tag=[tag.value for tag in extra[:10]],
+        )
     content = await _read(call, call.registry.policy.manifest_bytes)
     pushed = await push.manifest(
-        call.registry, call.permit, reference, call.request.header("content-type"), content, extra
+        call.registry,
+        call.permit,
+        reference,
+        call.request.header("content-type"),
+        content,
+        extra,
+        precondition(call.request),
     )
     headers = [
         ("Location", f"/v2/{call.permit.repository}/manifests/{pushed.digest}"),
@@ -46,9 +56,9 @@ async def remove(call: Call) -> Response:
     """end-9: a tag goes alone, a manifest with all its tags."""
     reference = parse_reference(call.rest)
     if isinstance(reference, Digest):
-        await deeds.manifest(call.registry, call.permit, reference)
+        await deeds.manifest(call.registry, call.permit, reference, precondition(call.request))
     else:
-        await deeds.tag(call.registry, call.permit, reference)
+        await deeds.tag(call.registry, call.permit, reference, precondition(call.request))
     return Response(202)
 
 
@@ -56,7 +66,7 @@ async def _read(call: Call, most: int) -> bytes:
     """The whole body, of at most `most` bytes.  Raises MANIFEST_TOO_LARGE without reading on."""
     body = call.request.body
     too_large = RegistryError(
-        Code.MANIFEST_TOO_LARGE, f"the manifest is larger than the {most} bytes that are accepted", most=most
+        Code.MANIFEST_TOO_LARGE, f"the manifest is larger than {most} bytes, the most that is accepted here", most=most
     )
     if body.length is not None and body.length > most:
         raise too_large

@@ -13,7 +13,7 @@ from moorage.access.rules import Rules, authenticate
 from moorage.core.registry import Registry
 from moorage.edge.http import STATUS, Request, Response, render
 from moorage.errors import Code, RegistryError
-from moorage.oci.names import RepositoryName
+from moorage.oci.names import RepositoryName, shown
 from moorage.telemetry import logger
 
 log: Final = logger("moorage.v2")
@@ -90,26 +90,35 @@ class Router:
         handler, action = found
         permit = self._rules.permit(actor, repository, action)
         request.facts["actor"] = actor.name
-        return await handler(Call(self._registry, self._rules, request, actor, rest, permit, self._v2))
+        try:
+            return await handler(Call(self._registry, self._rules, request, actor, rest, permit, self._v2))
+        except RegistryError as error:
+            if error.code is not Code.UNSUPPORTED:
+                raise
+            return render(error, ("Allow", ", ".join(sorted(row.methods.keys() - {request.method}))))
 
     async def _list(self, request: Request, actor: Actor) -> Response:
         request.route = "/v2/_catalog"
         if request.method not in {"GET", "HEAD"}:
-            raise not_allowed(request, {"GET": None})
+            raise not_allowed(request, {"GET": None, "HEAD": None})
         permit: CatalogPermit = self._rules.permit_catalog(actor)
         return await self._catalog(self._registry, self._rules, request, permit, self._v2.catalog_most)
 
 
 _NOUNS: Final = ("manifests", "blobs", "referrers")
+_ENDS: Final = {
+    "/tags/list": "tags",
+    "/tags/list/": "tags",
+    "/blobs/uploads/": "uploads",
+    "/blobs/uploads": "uploads",
+}
 
 
 def split(path: str) -> tuple[str, str, str]:
     """Repository name, noun and the rest of a path below `/v2/`.  Raises PATH_UNKNOWN."""
-    if path.endswith("/tags/list"):
-        return path[: -len("/tags/list")], "tags", ""
-    for suffix in ("/blobs/uploads/", "/blobs/uploads"):
+    for suffix, noun in _ENDS.items():
         if path.endswith(suffix):
-            return path[: -len(suffix)], "uploads", ""
+            return path[: -len(suffix)], noun, ""
     head, slash, rest = path.rpartition("/")
     if slash and head.endswith("/blobs/uploads"):
         return head[: -len("/blobs/uploads")], "upload", rest
@@ -121,14 +130,21 @@ def split(path: str) -> tuple[str, str, str]:
         before, found, behind = path.partition(f"/{noun}/")
         if found and before:
             return before, noun, behind
-    raise RegistryError(Code.PATH_UNKNOWN, f"there is no endpoint at /v2/{path[:200]}")
+    raise RegistryError(
+        Code.PATH_UNKNOWN,
+        f"there is no endpoint at {shown('/v2/' + path)}; below a repository's name there are /manifests/, /blobs/, "
+        "/blobs/uploads/, /tags/list and /referrers/",
+        path=path[:200],
+    )
 
 
 def not_allowed(request: Request, methods: object) -> RegistryError:
     """405, with what is allowed instead."""
     allowed = sorted(methods) if isinstance(methods, dict) else []
     return RegistryError(
-        Code.UNSUPPORTED, f"{request.method} is not supported here; use {', '.join(allowed)}", allow=allowed
+        Code.UNSUPPORTED,
+        f"{shown(request.method)} is not supported at this address; use {', '.join(allowed)}",
+        allow=allowed,
     )
 
 
@@ -136,6 +152,8 @@ def _headers(error: RegistryError) -> list[tuple[str, str]]:
     allow = error.detail.get("allow")
     if isinstance(allow, list):
         return [("Allow", ", ".join(allow))]
+    if error.code is Code.RANGE_INVALID and "size" in error.detail:
+        return [("Content-Range", f"bytes */{error.detail['size']}")]
     if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
         return [("Retry-After", "2")]
     return []
