@@ -46,3 +46,16 @@ def push_image(
 
 def code(answer: httpx.Response) -> str:
     return str(answer.json()["errors"][0]["code"])
+
+
+def refused(answer: httpx.Response, status: int, name: str) -> dict[str, object]:
+    """The error of an answer that must be a refusal in the specification's form; gives its detail."""
+    assert answer.status_code == status, (answer.status_code, answer.text[:500])
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Docker-Distribution-API-Version"] == "registry/2.0"
+    assert list(answer.json()) == ["errors"]
+    (error,) = answer.json()["errors"]
+    assert error["code"] == name, error
+    assert error["message"].isprintable()
+    assert error["detail"], error
+    return dict(error["detail"])

@@ -132,7 +132,9 @@ async def go_on(registry: Registry, upload: Upload) -> Intake:
 def outrun() -> RegistryError:
     """Somebody else went on with the upload after we had read where it stands."""
     return RegistryError(
-        Code.RANGE_INVALID, "another client has written to this upload; ask for its state and try again"
+        Code.RANGE_INVALID,
+        "another client has written to this upload meanwhile; ask for its state, then go on",
+        retry=True,
     )
 
 

@@ -79,7 +79,7 @@ async def finish(
     _check(registry, permit)
     upload = await _find(registry, permit, identity)
     if upload.finished is not None:
-        if upload.finished == digest and await registry.db.read(blobs.find, permit.repository, digest):
+        if upload.finished == digest and await registry.db.read(blobs.find, permit.repository, digest) is not None:
             return digest
         raise _unknown(identity)
     _check_offset(upload, at)

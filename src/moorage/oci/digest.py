@@ -37,19 +37,17 @@ class Digest:
     def parse(text: str) -> "Digest":
         """Take `sha256:…` or `sha512:…`.  Raises DIGEST_INVALID, saying what is wrong with it."""
         algorithm, colon, encoded = text.partition(":")
-        shown = ascii(text if len(text) <= 160 else text[:157] + "...")
-        if not colon:
-            raise RegistryError(Code.DIGEST_INVALID, f"{shown} is not a digest: an algorithm, ':' and hex digits")
         length = ALGORITHMS.get(algorithm)
-        if length is None:
-            known = " and ".join(ALGORITHMS)
-            raise RegistryError(Code.DIGEST_INVALID, f"{shown} has an unsupported algorithm; {known} are supported")
-        if len(encoded) != length or not _HEX.fullmatch(encoded):
-            raise RegistryError(
-                Code.DIGEST_INVALID,
-                f"{shown} is not a {algorithm} digest: {length} lower-case hexadecimal digits are wanted",
-            )
-        return Digest(algorithm, encoded)
+        if not colon:
+            wrong = "is not a digest: 'sha256:' and 64 hexadecimal digits, or 'sha512:' and 128, are wanted"
+        elif length is None:
+            wrong = "has an unsupported algorithm; sha256 and sha512 are supported"
+        elif len(encoded) != length or not _HEX.fullmatch(encoded):
+            wrong = f"is not a {algorithm} digest: {length} lower-case hexadecimal digits are wanted"
+        else:
+            return Digest(algorithm, encoded)
+        shown = ascii(text if len(text) <= 160 else text[:157] + "...")
+        raise RegistryError(Code.DIGEST_INVALID, f"{shown} {wrong}", digest=text[:160])
 
     @staticmethod
     def of(content: Buffer, algorithm: str = CANONICAL) -> "Digest":
@@ -77,8 +75,11 @@ class Hasher(Protocol):
 def hasher(algorithm: str = CANONICAL) -> Hasher:
     """A fresh hash.  Raises DIGEST_INVALID for an algorithm that is not ours."""
     if algorithm not in ALGORITHMS:
-        known = " and ".join(ALGORITHMS)
-        raise RegistryError(Code.DIGEST_INVALID, f"{algorithm!a} is not supported; {known} are")
+        raise RegistryError(
+            Code.DIGEST_INVALID,
+            f"the digest algorithm {algorithm[:80]!a} is not supported; sha256 and sha512 are",
+            algorithm=algorithm[:80],
+        )
     crypto = _libcrypto()
     return _Plain(algorithm) if crypto is None else _Saved(crypto[algorithm])
 

@@ -156,7 +156,7 @@ def _lock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise RegistryError(
-            Code.RANGE_INVALID, "another client is writing to this upload; ask for its state and try again"
+            Code.RANGE_INVALID, "another client is writing to this upload; ask for its state, then go on", retry=True
         ) from None
 
 

@@ -82,7 +82,7 @@ class _MemoryAppending:
 def _lock(target: _Object) -> None:
     if not target.writer.acquire(blocking=False):
         raise RegistryError(
-            Code.RANGE_INVALID, "another client is writing to this upload; ask for its state and try again"
+            Code.RANGE_INVALID, "another client is writing to this upload; ask for its state, then go on", retry=True
         )
 
 

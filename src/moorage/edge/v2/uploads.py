@@ -48,7 +48,11 @@ async def finish(call: Call) -> Response:
     """end-6: the last chunk, or nothing more, and the digest of the whole."""
     wanted = call.request.parameter("digest")
     if wanted is None:
-        raise RegistryError(Code.DIGEST_INVALID, "the 'digest' parameter is missing: it says what the upload is")
+        raise RegistryError(
+            Code.DIGEST_INVALID,
+            "the 'digest' parameter is missing: finish an upload with the digest of all its bytes",
+            parameter="digest",
+        )
     digest = Digest.parse(wanted)
     try:
         await deeds.finish(call.registry, call.permit, call.rest, digest, call.request.body, _at(call))
