@@ -1,6 +1,5 @@
 """Whole stories with real clients against a real server."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -10,17 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Served, missing, tool
-
-BUSYBOX = Path("/bin/busybox")
-
-
-def run(*command: str | Path, **environment: str) -> str:
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=180, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+from tests.journeys.programs import busybox, push_index, run
 
 
 @pytest.mark.client("conformance")
@@ -44,10 +33,8 @@ def test_docker_pushes_pulls_and_runs(serve: Callable[..., Served], tmp_path: Pa
     docker = tool("docker")
     if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
         missing("a running docker daemon")
-    if not BUSYBOX.exists():
-        missing("busybox-static")
     server = serve()
-    shutil.copy(BUSYBOX, tmp_path / "busybox")
+    shutil.copy(busybox(), tmp_path / "busybox")
     (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY busybox /bin/echo\nCMD ["/bin/echo", "hello"]\n')
     name = f"{server.address}/acme/app:1"
     run(docker, "build", "-q", "-t", name, tmp_path, DOCKER_BUILDKIT="0")
@@ -59,6 +46,21 @@ def test_docker_pushes_pulls_and_runs(serve: Callable[..., Served], tmp_path: Pa
     run(docker, "rmi", "-f", name, f"{server.address}/acme/app:2")
 
 
+@pytest.mark.client("docker")
+def test_docker_pulls_the_platform_it_asks_for_from_an_index(serve: Callable[..., Served]) -> None:
+    docker = tool("docker")
+    if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
+        missing("a running docker daemon")
+    server = serve()
+    push_index(server, "acme/both", "1")
+    name = f"{server.address}/acme/both:1"
+    for architecture in ("arm64", "amd64"):
+        run(docker, "pull", "-q", "--platform", f"linux/{architecture}", name)
+        assert run(docker, "inspect", "-f", "{{.Architecture}}", name).strip() == architecture
+    assert run(docker, "run", "--rm", name).strip() == "hello"
+    run(docker, "rmi", "-f", name)
+
+
 @pytest.mark.client("crane")
 def test_crane_appends_copies_lists_and_validates(serve: Callable[..., Served], tmp_path: Path) -> None:
     crane = tool("crane")
@@ -68,6 +70,10 @@ def test_crane_appends_copies_lists_and_validates(serve: Callable[..., Served], 
     run(crane, "append", "-f", tmp_path / "layer.tar", "-t", f"{server.address}/acme/one:1")
     run(crane, "copy", f"{server.address}/acme/one:1", f"{server.address}/acme/two:1")
     run(crane, "validate", "--remote", f"{server.address}/acme/two:1")
+    run(crane, "mutate", f"{server.address}/acme/two:1", "--label", "a=b", "-t", f"{server.address}/acme/two:2")
+    assert '"a":"b"' in run(crane, "config", f"{server.address}/acme/two:2")
+    assert run(crane, "ls", f"{server.address}/acme/two").split() == ["1", "2"]
+    run(crane, "delete", f"{server.address}/acme/two:2")
     assert run(crane, "ls", f"{server.address}/acme/two").split() == ["1"]
     assert run(crane, "catalog", server.address).split() == ["acme/one", "acme/two"]
 

@@ -1,0 +1,81 @@
+"""Running real programs, and the images they move about."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import httpx
+
+from tests import make
+from tests.conftest import Served, missing
+
+BUSYBOX = Path("/bin/busybox")
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """What the program prints; fails with all it said where it fails."""
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=180, check=False,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def busybox() -> Path:
+    if not BUSYBOX.exists():
+        missing("busybox-static")
+    return BUSYBOX
+
+
+def layer(**files: bytes) -> bytes:
+    """A layer with these executables in /bin."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"bin/{name}")
+            entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content))
+    return out.getvalue()
+
+
+def push_image(server: Served, name: str, tag: str, *, architecture: str = "amd64") -> str:
+    """Push an image that says hello, made of two layers; gives its digest."""
+    layers = [layer(sh=busybox().read_bytes()), layer(who=architecture.encode())]
+    config = {
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Cmd": ["/bin/sh", "-c", "echo hello"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in layers]},
+    }
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        return make.digest(make.push_image(client, name, tag, json.dumps(config).encode(), *layers))
+
+
+def push_index(server: Served, name: str, tag: str) -> str:
+    """Push the same image for two architectures, and an index of both; gives its digest."""
+    entries = []
+    with httpx.Client(base_url=server.url, timeout=60) as client:
+        for architecture in ("amd64", "arm64"):
+            digest = push_image(server, name, f"{tag}-{architecture}", architecture=architecture)
+            content = client.get(f"/v2/{name}/manifests/{digest}").content
+            platform = {"architecture": architecture, "os": "linux"}
+            entries.append({**make.descriptor(content, make.IMAGE), "platform": platform})
+        index = json.dumps({"schemaVersion": 2, "mediaType": make.INDEX, "manifests": entries}).encode()
+        answer = client.put(f"/v2/{name}/manifests/{tag}", content=index, headers={"Content-Type": make.INDEX})
+        assert answer.status_code == 201, answer.text
+    return make.digest(index)
+
+
+def digest_of(server: Served, name: str, reference: str) -> str | None:
+    """What a tag names now; None where it names nothing."""
+    answer = httpx.head(f"{server.url}/v2/{name}/manifests/{reference}")
+    return answer.headers["Docker-Content-Digest"] if answer.status_code == 200 else None
+
+
+def tags_of(server: Served, name: str) -> list[str]:
+    return list(httpx.get(f"{server.url}/v2/{name}/tags/list").json()["tags"])
