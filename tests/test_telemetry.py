@@ -8,12 +8,11 @@ import subprocess
 import sys
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from moorage import telemetry
-from moorage.telemetry.log import _Bridge
+from moorage.telemetry.log import _Bridge, _State
 
 ANY_TEXT = st.text(st.characters() | st.sampled_from("\n\r\x0b\x0c\x1b\x85\u2028\u2029\ud800\"'\\ ={}"), max_size=30)
 LINE_ENDS = re.compile("[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
@@ -27,12 +26,12 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def as_before():
     root = logging.getLogger()
-    level, state = root.level, telemetry.access_log()
+    level, state = root.level, dict(vars(_State))
     yield
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Bridge)]
     root.setLevel(level)
-    structlog.reset_defaults()
-    telemetry.log._State.access = state
+    for name in ("least", "shape", "sink", "access"):
+        setattr(_State, name, state[name])
 
 
 def configured(formatter="json", level="info", stream=None, **more):

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from moorage.cli import main as command_line
+from moorage import __version__
+from moorage.cli import commands, main
+from moorage.cli.commands import Commands
 from moorage.cli.config import Output, check, in_force, show
 from moorage.errors import Code, RegistryError
 from moorage.settings import load
@@ -143,16 +145,16 @@ def test_help_imports_no_command_and_names_all():
         "from moorage.cli.main import run\n"
         "try: run()\n"
         "except SystemExit as end: assert end.code in (0, None)\n"
-        "for name in ('moorage.settings', 'moorage.telemetry', 'sqlalchemy', 'uvloop', 'yaml', 'rich', 'structlog'):\n"
+        "for name in ('moorage.settings', 'moorage.telemetry', 'sqlalchemy', 'uvloop', 'yaml', 'rich', 'pydantic'):\n"
         "    assert name not in sys.modules, name\n"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    for name in ("serve", *command_line.Commands.table):
+    for name in Commands.table:
         assert f"\n  {name} " in done.stdout
 
 
 def test_the_version_is_told():
-    assert moorage("--version").stdout.strip() == command_line.moorage.__version__
+    assert moorage("--version").stdout.strip() == __version__
 
 
 @pytest.mark.parametrize(
@@ -175,9 +177,9 @@ def test_every_failure_is_one_line(monkeypatch, error, status):
         raise error
 
     monkeypatch.delenv("REGISTRY_LOG_LEVEL", raising=False)
-    monkeypatch.setattr(command_line, "app", fail)
+    monkeypatch.setattr(commands, "app", fail)
     with pytest.raises(SystemExit) as caught:
-        command_line.run()
+        main.run()
     assert caught.value.code == status
 
 

@@ -260,3 +260,13 @@ def test_health_names_the_part_that_fails(postgresql_server, tmp_path):
     causes = [line for line in lines if line["msg"] in {"a request failed", "the registry is not ready"}]
     assert len(causes) >= 3
     assert all(line["request_id"] and line["cause"] for line in causes)
+
+
+def test_serving_imports_nothing_that_it_may_never_use():
+    program = (
+        "import sys, moorage.cli.serve\n"
+        "late = {'alembic', 'mako', 'psycopg', 'rich', 'pygments', 'prometheus_client', 'cryptography', 'httpx'}\n"
+        "print(sorted(late & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"

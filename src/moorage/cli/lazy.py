@@ -1,5 +1,6 @@
 """Commands that are imported when they are asked for, so that `moorage --help` answers at once."""
 
+import gc
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -28,6 +29,9 @@ class LazyGroup(TyperGroup):
 def _imported(name: str, place: str) -> Any:
     module, _, attribute = place.partition(":")
     target = getattr(import_module(module), attribute)
+    # What was imported stays for good, so the collector, which `main` holds still, need never look at it.
+    gc.freeze()
+    gc.enable()
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False, rich_markup_mode=None)
         target.command(name)(function)

@@ -9,8 +9,9 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
+import typer
 import uvloop
 
 from moorage import telemetry
@@ -26,9 +27,17 @@ _THREADS: Final = 8
 _DEFAULT: Final = "127.0.0.1:5000"
 
 
-def serve(config: Path | None, data: Path | None, listen: str | None, *, opened: bool) -> None:
-    """Load the settings, open the data, and serve.  Raises SettingsError and RegistryError."""
-    loaded = load(config, overrides={"data": str(data) if data else None, "auth.open": True if opened else None})
+def serve(
+    config: Annotated[Path | None, typer.Option(help="A config.yml, with Docker Registry's keys.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder to keep everything in.")] = None,
+    listen: Annotated[str | None, typer.Option(help=f"HOST:PORT to listen on; {_DEFAULT} by default.")] = None,
+    *,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Anyone who reaches the registry may push, pull and delete.")
+    ] = False,
+) -> None:
+    """Run a registry."""
+    loaded = load(config, overrides={"data": str(data) if data else None, "auth.open": open_ or None})
     settings = loaded.settings
     if not settings.auth.open:
         raise RegistryError(Code.DENIED, _closed(settings, loaded.source))

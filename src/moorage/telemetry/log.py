@@ -14,15 +14,13 @@ from contextvars import ContextVar
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, Final, Protocol, TextIO
 
-import structlog
-
-from moorage.telemetry.lines import Render, as_json, renderer
+from moorage.telemetry.lines import Render, as_json, as_text, renderer
 from moorage.telemetry.redact import redact, redact_text
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
 _NAMES: Final = {"warning": "warn", "exception": "error", "critical": "error", "fatal": "error"}
-_FIRST: Final = {"logger_name": "logger", "logger": "logger", "request_id": "request_id"}
-"""What comes first, and its name in the line.  (structlog keeps the name `logger` to itself.)"""
+_FIRST: Final = ("logger", "request_id")
+"""What comes first behind the message."""
 _CHATTY: Final = ("alembic", "asyncio", "httpcore", "httpx")
 """Libraries that tell at `info` what is ours to tell, some of them with signed URLs."""
 _request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
@@ -85,22 +83,21 @@ class _Clock:
 
 
 class _Shape:
-    """structlog's last steps: order, time, traceback, masking, and the line itself."""
+    """From an event to its line: order, time, traceback, masking."""
 
     def __init__(self, render: Render, fields: Mapping[str, Any]) -> None:
         self.render = render
         self.fields = dict(fields)
         self.clock = _Clock()
 
-    def __call__(self, _logger: Any, method: str, event: Any) -> str:
-        line: dict[str, Any] = {"ts": self.clock.now(), "level": _NAMES.get(method, method)}
-        line["msg"] = redact_text(str(event.pop("event", "")))
+    def __call__(self, level: str, message: str, event: dict[str, Any]) -> str:
+        line: dict[str, Any] = {"ts": self.clock.now(), "level": level, "msg": redact_text(message)}
         trace = _trace(event.pop("exc_info", None))
         if request_id := _request_id.get():
             event.setdefault("request_id", request_id)
-        for name, shown in _FIRST.items():
+        for name in _FIRST:
             if name in event:
-                line[shown] = redact(event.pop(name))
+                line[name] = redact(event.pop(name))
         line |= {name: value for name, value in redact(event).items() if name not in line}
         line |= {name: value for name, value in self.fields.items() if name not in line}
         if trace:
@@ -131,13 +128,17 @@ class _Bridge(logging.Handler):
             message = record.getMessage()
         except (TypeError, ValueError):
             message = str(record.msg)
-        event = {"event": message, "logger": record.name, "exc_info": record.exc_info}
-        self._sink.write(self._shape(None, record.levelname.lower(), event))
+        level = record.levelname.lower()
+        event = {"logger": record.name, "exc_info": record.exc_info}
+        self._sink.write(self._shape(_NAMES.get(level, level), message, event))
 
 
 class _State:
-    """What `configure` last decided."""
+    """What `configure` last decided; before that, only failures are told."""
 
+    least: int = _LEVELS["error"]
+    shape = _Shape(lambda event: as_text(event, colour=False), {})
+    sink = _Sink(sys.stderr)
     access: AccessLog | None = None
 
 
@@ -159,12 +160,7 @@ def configure(
     render = renderer(formatter, colour=sink.terminal and not os.environ.get("NO_COLOR"))
     shape = _Shape(render, redact(fields or {}))
     number = _LEVELS[level]
-    structlog.configure(
-        processors=[shape],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=lambda *_: _Writer(sink),
-        cache_logger_on_first_use=False,
-    )
+    _State.least, _State.shape, _State.sink = number, shape, sink
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Bridge)]
     root.addHandler(_Bridge(shape, sink))
@@ -174,20 +170,42 @@ def configure(
     _State.access = _access_log(shape, sink) if access else None
 
 
-class _Writer:
-    """What structlog calls a logger: every level writes the finished line."""
+class Logger:
+    """`log.info("what happened", key=value)`; it follows `configure`, so a module may keep one."""
 
-    def __init__(self, sink: _Sink) -> None:
-        self.debug = self.info = self.warning = self.error = self.critical = self.exception = sink.write
-        self.warn = self.fatal = self.msg = self.log = sink.write
+    __slots__ = ("_bound",)
+
+    def __init__(self, **bound: Any) -> None:
+        self._bound = bound
+
+    def bind(self, **values: Any) -> "Logger":
+        """A logger that adds these to each of its lines."""
+        return Logger(**self._bound | values)
+
+    def debug(self, message: str, **values: Any) -> None:
+        self._tell("debug", message, values)
+
+    def info(self, message: str, **values: Any) -> None:
+        self._tell("info", message, values)
+
+    def warning(self, message: str, **values: Any) -> None:
+        self._tell("warn", message, values)
+
+    def error(self, message: str, **values: Any) -> None:
+        self._tell("error", message, values)
+
+    def exception(self, message: str, **values: Any) -> None:
+        """An error with the traceback of the exception that is being handled."""
+        self._tell("error", message, {"exc_info": True} | values)
+
+    def _tell(self, level: str, message: str, values: dict[str, Any]) -> None:
+        if _LEVELS[level] >= _State.least:
+            _State.sink.write(_State.shape(level, message, self._bound | values))
 
 
-def logger(name: str) -> Any:
-    """A logger: `log.info("what happened", key=value)`, `log.bind(request_id=…)`, `log.exception(…)`.
-
-    It follows `configure`, whenever that is called, so a module may keep one.
-    """
-    return structlog.get_logger(logger_name=name)
+def logger(name: str) -> Logger:
+    """The logger of a module or a part."""
+    return Logger(logger=name)
 
 
 def access_log() -> AccessLog | None:

@@ -1,0 +1,38 @@
+"""The table of commands."""
+
+from typing import Annotated, ClassVar
+
+import typer
+
+import moorage
+from moorage.cli.lazy import LazyGroup
+
+
+class Commands(LazyGroup):
+    """A new command is a line here: where it is, and what the help says of it."""
+
+    table: ClassVar = {
+        "serve": ("moorage.cli.serve:serve", "Run a registry."),
+        "config": ("moorage.cli.config:app", "Check, show and describe the configuration."),
+    }
+
+
+app = typer.Typer(
+    name="moorage",
+    cls=Commands,
+    help="A self-hosted container registry: teams push images and any OCI artifact, machines pull them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def moorage_command(
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False
+) -> None:
+    """A self-hosted container registry."""
+    if version:
+        print(moorage.__version__)
+        raise typer.Exit
