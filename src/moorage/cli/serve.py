@@ -3,11 +3,13 @@
 import asyncio
 import fcntl
 import os
+import resource
 import socket
 import ssl
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -24,6 +26,8 @@ from moorage.errors import Code, RegistryError
 from moorage.settings import Loaded, Settings, load
 
 _THREADS: Final = 8
+_OWN_FILES: Final = 100
+"""File descriptors for databases, libraries and the loop."""
 _DEFAULT: Final = "127.0.0.1:5000"
 
 
@@ -161,8 +165,18 @@ def _limits(settings: Settings) -> Limits:
         idle_seconds=limits.idle_seconds,
         body_seconds=limits.body_seconds,
         send_seconds=limits.send_seconds,
-        connections=limits.connections,
+        connections=limits.connections or _seats(),
     )
+
+
+def _seats() -> int:
+    """How many connections there are file descriptors for: one that sends a blob has three."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return max(16, (soft - _OWN_FILES) // 3)
 
 
 async def _listen(server: Server, place: str, tls: ssl.SSLContext | None, setting: str) -> tuple[str, str]:

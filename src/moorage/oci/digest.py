@@ -140,7 +140,9 @@ class _Saved:
         elif isinstance(data, memoryview) and data.readonly:
             self._with.update(self._context, bytes(data), ctypes.c_size_t(size))
         else:
-            self._with.update(self._context, (ctypes.c_char * size).from_buffer(data), ctypes.c_size_t(size))
+            # One character's address is the buffer's; an array type for every size would be made, and be garbage.
+            first = ctypes.byref(ctypes.c_char.from_buffer(data))
+            self._with.update(self._context, first, ctypes.c_size_t(size))
 
     def digest(self) -> Digest:
         copy = ctypes.create_string_buffer(self._context.raw, len(self._context))

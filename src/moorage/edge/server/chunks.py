@@ -16,11 +16,13 @@ _TRAILER: Final = 8192
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _FIELD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 
+Span = tuple[int, int]
+
 
 class Chunks:
     """Takes a chunked body apart."""
 
-    __slots__ = ("_fresh", "_left", "_line", "_trailer", "ended")
+    __slots__ = ("_left", "_line", "_trailer", "ended")
 
     def __init__(self) -> None:
         self.ended = False
@@ -28,7 +30,6 @@ class Chunks:
         """Bytes still to come of this chunk, its closing CRLF included."""
         self._line = b""
         """The beginning of a line that is not complete."""
-        self._fresh = True
         self._trailer: int | None = None
         """Bytes of trailer fields so far, once the last chunk is seen."""
 
@@ -37,34 +38,61 @@ class Chunks:
 
         Raises REQUEST_INVALID.
         """
-        at = 0
-        view = memoryview(data)
-        while at < len(data) and not self.ended:
-            if self._left:
-                at += self._content(view[at : at + self._left], into)
-                continue
-            end = data.find(b"\n", at)
-            line = self._line + (data[at:] if end < 0 else data[at : end + 1])
-            if len(line) > (_LINE if self._trailer is None else _TRAILER):
-                raise _junk()
-            at = len(data) if end < 0 else end + 1
-            if end < 0:
-                self._line = line
-            else:
-                self._line = b""
-                self._complete(line)
+        spans, at = self._spans(data, 0, len(data))
+        if into is not None:
+            view = memoryview(data)
+            for start, stop in spans:
+                into += view[start:stop]
         return data[at:]
 
-    def _content(self, piece: memoryview, into: bytearray | None) -> int:
-        """Take a part of a chunk; its last two bytes must be CRLF."""
-        content = max(0, self._left - 2)
-        if into is not None:
-            into += piece[:content]
-        ending = bytes(piece[content:])
-        if not b"\r\n"[max(0, 2 - self._left) :].startswith(ending):
+    def squeeze(self, buffer: bytearray, start: int, stop: int) -> tuple[int, bytes]:
+        """Leave of `buffer[start:stop]` only the content, moved to `start`; gives its end, and what follows the body.
+
+        Raises REQUEST_INVALID.
+        """
+        spans, at = self._spans(buffer, start, stop)
+        rest = bytes(buffer[at:stop])
+        with memoryview(buffer) as view:
+            for first, last in spans:
+                end = start + last - first
+                view[start:end] = view[first:last]
+                start = end
+        return start, rest
+
+    def _spans(self, data: bytes | bytearray, at: int, stop: int) -> tuple[list[Span], int]:
+        """Where content lies in `data[at:stop]`, and how far that belongs to the body."""
+        spans: list[Span] = []
+        while at < stop and not self.ended:
+            if self._left:
+                end = min(stop, at + self._left)
+                content = min(end, at + max(0, self._left - 2))
+                if content > at:
+                    spans.append((at, content))
+                if end > content and not self._closes(data[content:end], self._left - (content - at)):
+                    raise _junk()
+                self._left -= end - at
+                at = end
+            else:
+                at = self._read_line(data, at, stop)
+        return spans, at
+
+    @staticmethod
+    def _closes(ending: bytes | bytearray, left: int) -> bool:
+        """Whether this is the right part of the CRLF behind a chunk, of which `left` bytes are to come."""
+        return b"\r\n"[2 - left :].startswith(ending)
+
+    def _read_line(self, data: bytes | bytearray, at: int, stop: int) -> int:
+        end = data.find(b"\n", at, stop)
+        after = stop if end < 0 else end + 1
+        if len(self._line) + after - at > (_LINE if self._trailer is None else _TRAILER):
             raise _junk()
-        self._left -= len(piece)
-        return len(piece)
+        line = self._line + bytes(data[at:after])
+        if end < 0:
+            self._line = line
+        else:
+            self._line = b""
+            self._complete(line)
+        return after
 
     def _complete(self, line: bytes) -> None:
         if not line.endswith(b"\r\n"):

@@ -21,16 +21,17 @@ from moorage.edge.server.answers import CONTINUE
 from moorage.edge.server.bodies import EMPTY, HIGH_WATER, Incoming
 from moorage.edge.server.chunks import Chunks
 from moorage.edge.server.exchange import Exchange
+from moorage.edge.server.framing import body_length, check_host, expects_continue
 from moorage.edge.server.heads import HeadReader
 from moorage.edge.server.intake import Intake
 from moorage.edge.server.limits import KIB, MIB
 from moorage.edge.server.proxies import FORWARDED
-from moorage.edge.server.targets import is_host, read_target
+from moorage.edge.server.targets import read_target
 from moorage.edge.server.wire import NEVER, Shared, log
 from moorage.errors import Code, RegistryError
 
 TAKEN_OVER: Final = 64 * KIB
-"""A body of which more than this is still to come is received straight into a large buffer."""
+"""A body of which more than this is still to come, or of unknown length has come, goes straight into a large buffer."""
 DROPPED: Final = 256 * KIB
 """An unread rest of a body up to this size is read and dropped to keep the connection."""
 LINGER_BYTES: Final = 8 * MIB
@@ -54,19 +55,26 @@ class Connection(HeadReader):
         self.flush_by = NEVER
         self._deadline = NEVER
         """When the client must have sent something (loop time)."""
+        self._head_timed = False
+        """Whether the deadline is that of a head which has begun."""
         self._peer = ""
         self._scheme = "http"
         self._trusted = False
+        self._seated = False
         self._exchange: Exchange | None = None
         self._body: Incoming | None = None
         self._left = 0
         """Bytes still to come of a body of known length."""
         self._chunks: Chunks | None = None
+        self._come = 0
+        """Bytes of a chunked body that have come through us."""
         self._intake: Intake | None = None
         self._continue = False
         """Whether the client waits for `100 Continue` before it sends its body."""
         self._waiting = b""
         """What came behind the request that is being answered."""
+        self._refused = False
+        """Nobody can tell where the next request begins: what comes is dropped."""
         self._serving = False
         self._draining = False
         self._lingering = False
@@ -86,8 +94,8 @@ class Connection(HeadReader):
         if self.plain:
             # "Writable" then means that everything has left, which is what sendfile must know.
             transport.set_write_buffer_limits(0)
-        most = self.shared.limits.connections
-        if most is not None and len(self.connections) > most:
+        self._seated = self.shared.seats.take()
+        if not self._seated:
             self._refuse(RegistryError(Code.UNAVAILABLE, "the registry has too many connections"))
 
     def data_received(self, data: bytes) -> None:
@@ -96,7 +104,7 @@ class Connection(HeadReader):
             return
         if self._left or self._chunks is not None:
             data = self._body_received(data)
-        if not data:
+        if not data or self.transport.is_closing():
             return
         if self._exchange is not None or self.flow.write_paused or self._waiting:
             self._waiting += data
@@ -104,32 +112,30 @@ class Connection(HeadReader):
         else:
             self._serve(data)
 
-    def eof_received(self) -> bool | None:  # type: ignore[override]
-        """The client sends no more.  It may still wait for its answer, unless that can take for ever."""
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more.  It may still wait for its answers, unless that can take for ever."""
         self._eof = True
         exchange = self._exchange
-        return (
-            self.plain
-            and exchange is not None
-            and not exchange.streaming
-            and not self._left
-            and self._chunks is None
-            and not self._lingering
-        )
+        incomplete = self._left or self._chunks is not None
+        if not self.plain or self._lingering or incomplete or (exchange is not None and exchange.streaming):
+            return False
+        return exchange is not None or bool(self._waiting)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
         self._deadline = self.flush_by = NEVER
         self._waiting = b""
-        exchange = self._exchange
+        if self._seated:
+            self._seated = False
+            self.shared.seats.leave()
         if self._intake is not None:
             self._intake.stop()
             self._intake = None
         if self._body is not None:
             self._body.fail(None)
         super().connection_lost(exc)
-        if exchange is not None:
-            exchange.lost()
+        if self._exchange is not None:
+            self._exchange.lost()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -155,30 +161,28 @@ class Connection(HeadReader):
                 self._refuse(error)
                 break
             if rest is None:
-                if self._deadline is not NEVER and not self._head_timed:
+                if not self._head_timed:
                     self._head_timed = True
                     self._deadline = self.loop.time() + self.shared.limits.header_seconds
                 break
             self._head_timed = False
             data = self._begin(rest)
             turns += 1
-            if data and (self._exchange is not None or self.flow.write_paused or self._lingering or turns >= TURNS):
+            if self._lingering or self.transport.is_closing():
+                break  # what follows a request that ends the connection is no request
+            if data and (self._exchange is not None or self.flow.write_paused or turns >= TURNS):
                 self._waiting = data
                 self.flow.pause_reading()
-                if self._exchange is None and not self._lingering:
+                if self._exchange is None:
                     self.loop.call_soon(self._go_on)
                 break
         self._serving = False
-
-    _head_timed = False
-    """Whether the deadline is that of a head which has begun."""
 
     def _begin(self, rest: bytes) -> bytes:
         """Start the exchange for a complete head; gives what follows its body."""
         began = monotonic()
         self._deadline = NEVER
-        noted = self.noted
-        offered = noted.get("x-request-id")
+        offered = self.noted.get("x-request-id")
         ids = self.shared.ids
         request = Request(
             self.method,
@@ -194,10 +198,10 @@ class Connection(HeadReader):
         self._exchange = exchange
         try:
             self._complete_request(request)
-            request.body = self._framing()
+            request.body = self._expect_body()
         except RegistryError as error:
             request.path = request.path or self.url.decode("latin-1")
-            self._waiting = rest or b"?"
+            self._refused = True
             exchange.refuse(render(error), observed=True)
             return b""
         if rest and (self._left or self._chunks is not None):
@@ -207,51 +211,31 @@ class Connection(HeadReader):
 
     def _complete_request(self, request: Request) -> None:
         """Path, query and who sends it.  Raises REQUEST_INVALID."""
-        if self.version not in ("1.1", "1.0"):
-            raise RegistryError(Code.REQUEST_INVALID, f"HTTP/{self.version} is not spoken here; HTTP/1.1 is")
-        hosts = self.noted.get("host", ())
-        if len(hosts) > 1 or (not hosts and self.version == "1.1"):
-            raise RegistryError(Code.REQUEST_INVALID, f"the request has {len(hosts)} Host headers; one is wanted")
-        if hosts and not is_host(hosts[0]):
-            raise RegistryError(Code.REQUEST_INVALID, "the Host header is not a host")
+        check_host(self.version, self.noted)
         request.path, request.query, host = read_target(self.url)
-        if host is not None and not is_host(host):
-            raise RegistryError(Code.REQUEST_INVALID, "the request target names no host")
         if not FORWARDED.isdisjoint(self.noted):
-            forwarded = None
             if self._trusted:
-                request.peer, request.scheme, forwarded = self.shared.trust.client(self._peer, self._scheme, self.noted)
-            host = forwarded or host
+                trust = self.shared.trust
+                request.peer, request.scheme, named = trust.client(self._peer, self._scheme, self.noted)
+                host = named or host
             # They have had their effect; what is left of them could only mislead somebody.
             request.headers = [field for field in request.headers if field[0] not in FORWARDED]
         if host is not None:
             request.headers = [("host", host), *(field for field in request.headers if field[0] != "host")]
 
-    def _framing(self) -> Body:
-        """Where the body ends (RFC 9112, section 6.3).  Raises REQUEST_INVALID for what could be read in two ways."""
-        noted = self.noted
-        lengths, codings = noted.get("content-length"), noted.get("transfer-encoding")
+    def _expect_body(self) -> Body:
         self._continue = False
-        if lengths is None and codings is None:
+        if "content-length" not in self.noted and "transfer-encoding" not in self.noted:
             return EMPTY
         self.parse_afresh()
-        if codings is not None:
-            if lengths is not None or [coding.lower() for coding in codings] != ["chunked"]:
-                raise RegistryError(Code.REQUEST_INVALID, "the only transfer coding is 'chunked', and without a length")
-            if self.version != "1.1":
-                raise RegistryError(Code.REQUEST_INVALID, "HTTP/1.0 has no chunked bodies")
-            self._chunks = Chunks()
-            length = None
+        length = body_length(self.version, self.noted)
+        if length == 0:
+            return EMPTY
+        if length is None:
+            self._chunks, self._come = Chunks(), 0
         else:
-            assert lengths is not None
-            text = lengths[0]
-            if len(lengths) > 1 or not (text.isascii() and text.isdigit()) or len(text) > 18:
-                raise RegistryError(Code.REQUEST_INVALID, "the request needs one Content-Length in decimal digits")
-            length = int(text)
-            if not length:
-                return EMPTY
             self._left = length
-        self._continue = self.version == "1.1" and "100-continue" in (e.lower() for e in noted.get("expect", ()))
+        self._continue = expects_continue(self.version, self.noted)
         self._body = Incoming(self, self.shared.pool, length)
         return self._body
 
@@ -259,7 +243,7 @@ class Connection(HeadReader):
         """Answer what is not even a request, and close."""
         request = Request("", "", "", [], EMPTY, self._peer, self._scheme, self.shared.ids.fresh())
         self._exchange = Exchange(self, request, monotonic(), keep=False, http10=False)
-        self._waiting = b"?"
+        self._refused = True
         self._exchange.refuse(render(error), observed=False)
 
     # Bodies
@@ -275,14 +259,11 @@ class Connection(HeadReader):
             rest = data[len(piece) :]
             ended = not self._left
         else:
+            self._come += len(data)
             try:
                 rest = self._chunks.feed(data, None if body is None else body.backlog)
             except RegistryError as error:
-                if body is None:
-                    self._start_linger()
-                else:
-                    body.fail(error.code, error.message)
-                    self.flow.pause_reading()
+                self._body_failed(error)
                 return b""
             ended = self._chunks.ended
             if ended:
@@ -303,24 +284,32 @@ class Connection(HeadReader):
             if len(body.backlog) >= HIGH_WATER:
                 self.flow.pause_reading()
 
+    def _body_failed(self, error: RegistryError) -> None:
+        self._deadline = NEVER
+        if self._body is None:
+            self._start_linger()
+        else:
+            self._body.fail(error.code, error.message)
+            self.flow.pause_reading()
+
     def want_body(self) -> None:
         """The handler waits for more of its body."""
         if self._continue:
             self._continue = False
             self.transport.write(CONTINUE)
         self._deadline = self.loop.time() + self.shared.limits.body_seconds
-        if self._intake is None and self.plain and self._chunks is None and self._left > TAKEN_OVER:
+        if self._intake is None and self._is_large():
             assert self._body is not None
-            self._intake = Intake(self, self._body, self.shared.pool, self._left)
-            self._intake.fill()
+            self._intake = Intake(self, self._body, self.shared.pool, self._left, self._chunks)
             self.transport.set_protocol(self._intake)
-        elif self._intake is not None:
-            self._intake.fill()
         self.flow.resume_reading()
 
     def body_taken(self) -> None:
-        if not (self.plain and self._chunks is None and self._left > TAKEN_OVER):
+        if not self._is_large():
             self.flow.resume_reading()
+
+    def _is_large(self) -> bool:
+        return self.plain and (self._left > TAKEN_OVER or (self._chunks is not None and self._come > TAKEN_OVER))
 
     def body_arrives(self) -> None:
         self._deadline = self.loop.time() + self.shared.limits.body_seconds
@@ -329,12 +318,19 @@ class Connection(HeadReader):
         self._deadline = NEVER
         self.flow.pause_reading()
 
-    def intake_ended(self) -> None:
+    def intake_ended(self, rest: bytes) -> None:
         """The body is complete, to the byte: what comes now is the next request."""
         self._deadline = NEVER
         self._left = 0
+        self._chunks = self._intake = None
+        self.transport.set_protocol(self)
+        if rest:
+            self.data_received(rest)
+
+    def intake_failed(self, error: RegistryError) -> None:
         self._intake = None
         self.transport.set_protocol(self)
+        self._body_failed(error)
 
     # Answers
 
@@ -352,7 +348,7 @@ class Connection(HeadReader):
         if self._body is not None:
             self._body.abandon()
             self._body = None
-        if self._draining or self._eof:
+        if self._draining or (self._eof and not self._waiting):
             return False
         if not unread:
             return True
@@ -384,22 +380,27 @@ class Connection(HeadReader):
             data = self._body_received(data)
         if data:
             self._serve(data)
-        if not self._waiting and not self.gone:
+        if self._waiting or self.gone or self.transport.is_closing():
+            return
+        if self._eof and self._exchange is None:
+            self.transport.close()
+        else:
             self.flow.resume_reading()
 
     def _close(self) -> None:
         """Close, so that the client gets to read what was sent."""
-        if self._eof or not (self._left or self._chunks is not None or self._waiting):
-            self.transport.close()
-        else:
+        unread = self._refused or self._left or self._chunks is not None or self._waiting
+        if unread and not self._eof:
             self._start_linger()
+        else:
+            self.transport.close()
 
     def _start_linger(self) -> None:
         """Closing with unread bytes would reset the connection, and the answer with it: drop them for a while."""
         self._lingering = True
         self._waiting = b""
         self._deadline = self.loop.time() + LINGER_SECONDS
-        if self.plain and not self._eof:
+        if self.plain:
             with suppress(OSError):
                 self.transport.write_eof()
         self.flow.resume_reading()
@@ -417,6 +418,8 @@ class Connection(HeadReader):
         with suppress(OSError, AttributeError):
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()
+        if self._exchange is not None:
+            self._exchange.lost()
 
     # Time and shutdown
 
@@ -443,10 +446,7 @@ class Connection(HeadReader):
             self.flush_by = now + self.shared.limits.send_seconds
         else:
             log.info("a client takes nothing of its answer: cut", peer=self._peer)
-            exchange = self._exchange
             self.cut()
-            if exchange is not None:
-                exchange.lost()
 
     def shutdown(self) -> None:
         """Finish what is begun, then close."""

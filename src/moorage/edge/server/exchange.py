@@ -70,7 +70,7 @@ class Exchange:
             awaited = context.run(coroutine.send, None)
         except StopIteration as done:
             self.answer(done.value)
-        except Interrupted:
+        except (Interrupted, asyncio.CancelledError):
             self._fall_silent()
         except Exception:  # noqa: BLE001 - whatever a handler raises, the client gets an answer
             self._fail()

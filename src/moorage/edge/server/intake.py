@@ -1,7 +1,8 @@
 """A large body on its way from the kernel straight into the buffer that storage will write from.
 
 While one is under way this little protocol stands in for the connection's: the transport receives into a
-pooled buffer, never past the body's end, and pauses while the handler works.
+pooled buffer, never past a known end, and pauses while the handler works.  Of a chunked body the framing is
+squeezed out where it lies.
 """
 
 import asyncio
@@ -10,10 +11,15 @@ from typing import Final, Protocol, final
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from moorage.edge.server.bodies import Incoming
+from moorage.edge.server.chunks import Chunks
+from moorage.edge.server.limits import KIB
 from moorage.edge.server.pool import Pool
+from moorage.errors import RegistryError
 
 SILENCE: Final = 0.5
 """After so many seconds without a byte a partly filled buffer is handed over: a slow client hoards none."""
+_FRAMED: Final = 256 * KIB
+"""The most that is received at once of a chunked body: tiny chunks take long to squeeze out, and others wait."""
 
 
 class Host(Protocol):
@@ -24,7 +30,8 @@ class Host(Protocol):
 
     def body_arrives(self) -> None: ...
     def body_pauses(self) -> None: ...
-    def intake_ended(self) -> None: ...
+    def intake_ended(self, rest: bytes) -> None: ...
+    def intake_failed(self, error: RegistryError) -> None: ...
     def eof_received(self) -> bool | None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
     def pause_writing(self) -> None: ...
@@ -33,10 +40,11 @@ class Host(Protocol):
 
 @final
 class Intake(asyncio.BufferedProtocol):
-    """Receives the `left` bytes that are still to come of `body`."""
+    """Receives what is still to come of `body`: `left` bytes, or what `chunks` say."""
 
-    def __init__(self, host: Host, body: Incoming, pool: Pool, left: int) -> None:
+    def __init__(self, host: Host, body: Incoming, pool: Pool, left: int, chunks: Chunks | None) -> None:
         self.left = left
+        self._chunks = chunks
         self._host = host
         self._body = body
         self._pool = pool
@@ -46,42 +54,70 @@ class Intake(asyncio.BufferedProtocol):
         self._heard = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def fill(self) -> None:
-        """The handler waits: receive the next buffer."""
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """Called when there is something to receive: who sends nothing holds no buffer."""
         if self._buffer is None:
             self._buffer = self._pool.take()
             self._filled = self._heard = 0
-            self._end = min(len(self._buffer), self.left)
+            size = len(self._buffer)
+            self._end = size if self._chunks is not None else min(size, self.left)
             self._timer = self._host.loop.call_later(SILENCE, self._silence)
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
-        assert self._buffer is not None, "reading is paused while there is no buffer"
-        return memoryview(self._buffer)[self._filled : self._end]
+        end = self._end if self._chunks is None else min(self._end, self._filled + _FRAMED)
+        return memoryview(self._buffer)[self._filled : end]
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self._chunks is not None:
+            self._squeeze(self._chunks, nbytes)
+            return
         self._filled += nbytes
         self.left -= nbytes
-        if self._filled == self._end:
+        if not self.left:
+            self._finish(b"")
+        elif self._filled == self._end:
+            self._hand_over()
+        else:
+            self._host.body_arrives()
+
+    def _squeeze(self, chunks: Chunks, nbytes: int) -> None:
+        assert self._buffer is not None
+        try:
+            self._filled, rest = chunks.squeeze(self._buffer, self._filled, self._filled + nbytes)
+        except RegistryError as error:
+            self.stop()
+            self._host.intake_failed(error)
+            return
+        if chunks.ended:
+            self._finish(rest)
+        elif self._end - self._filled < self._end // 16:
             self._hand_over()
         else:
             self._host.body_arrives()
 
     def _silence(self) -> None:
-        if self._filled > self._heard or not self._filled:
+        if self._filled > self._heard:
             self._heard = self._filled
             self._timer = self._host.loop.call_later(SILENCE, self._silence)
-        else:
+        elif self._filled:
             self._hand_over()
+        else:
+            self.stop()
 
     def _hand_over(self) -> None:
+        self._host.body_pauses()
+        self._give()
+
+    def _finish(self, rest: bytes) -> None:
+        self._give()
+        self._body.end()
+        self._host.intake_ended(rest)
+
+    def _give(self) -> None:
         buffer = self._release()
-        if self.left:
-            self._host.body_pauses()
         if buffer is not None:
-            self._body.give(buffer, self._filled)
-        if not self.left:
-            self._body.end()
-            self._host.intake_ended()
+            if self._filled:
+                self._body.give(buffer, self._filled)
+            else:
+                self._pool.put(buffer)
 
     def _release(self) -> bytearray | None:
         if self._timer is not None:
@@ -91,7 +127,7 @@ class Intake(asyncio.BufferedProtocol):
         return buffer
 
     def stop(self) -> None:
-        """Nobody wants the rest."""
+        """Give the buffer back: nobody wants the rest, or there is none yet."""
         buffer = self._release()
         if buffer is not None:
             self._pool.put(buffer)
@@ -101,12 +137,7 @@ class Intake(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         # What came before the cut is handed over: it may be kept, and the upload continued behind it.
-        buffer = self._release()
-        if buffer is not None:
-            if self._filled:
-                self._body.give(buffer, self._filled)
-            else:
-                self._pool.put(buffer)
+        self._give()
         self._host.connection_lost(exc)
 
     def pause_writing(self) -> None:

@@ -15,7 +15,7 @@ from moorage.edge.server.ids import RequestIds
 from moorage.edge.server.limits import Limits
 from moorage.edge.server.pool import Pool
 from moorage.edge.server.proxies import Trust
-from moorage.edge.server.wire import Shared
+from moorage.edge.server.wire import Seats, Shared
 
 BACKLOG = 2048
 READERS = 4
@@ -46,6 +46,7 @@ class Server:
             RequestIds(),
             Starts(),
             Pool(),
+            Seats(self.limits.connections),
             ThreadPoolExecutor(READERS, "moorage-read"),
         )
         self._state = ServerState()

@@ -27,6 +27,8 @@ def read_target(target: bytes) -> tuple[str, str, str | None]:
         if absolute is None:
             raise RegistryError(Code.REQUEST_INVALID, "the request target must be a path")
         authority = absolute[1].decode("latin-1")
+        if not is_host(authority):
+            raise RegistryError(Code.REQUEST_INVALID, "the request target names no host")
         target = absolute[2]
         if not target.startswith(b"/"):
             target = b"/" + target

@@ -20,6 +20,26 @@ NEVER: Final = float("inf")
 log: Final = logger("moorage.server")
 
 
+class Seats:
+    """How many connections are served at a time."""
+
+    def __init__(self, count: int | None) -> None:
+        self._free = count
+
+    def take(self) -> bool:
+        """Whether there was a seat; who took one must `leave`."""
+        if self._free is None:
+            return True
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
+    def leave(self) -> None:
+        if self._free is not None:
+            self._free += 1
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What all connections of a server have in common."""
@@ -31,6 +51,7 @@ class Shared:
     ids: RequestIds
     starts: Starts
     pool: Pool
+    seats: Seats
     readers: Executor
     """Threads for file bytes that are not in memory: a cold disk must not stop the loop."""
 
