@@ -351,7 +351,7 @@ def test_the_registry_agrees_with_a_dictionary_on_postgresql(postgresql_server: 
 @pytest.mark.timeout(1200)
 def test_the_registry_agrees_with_a_dictionary_for_long(sqlite_template: Path) -> None:
     machine = type("OnSQLite", (Machine,), {"template": sqlite_template})
-    run_state_machine_as_test(machine, settings=settings(max_examples=400, stateful_step_count=80, **_COMMON))
+    run_state_machine_as_test(machine, settings=settings(max_examples=100, stateful_step_count=60, **_COMMON))
 
 
 def test_a_head_that_lets_a_client_skip_its_upload_keeps_the_blob(sqlite_url: str, tmp_path: Path) -> None:
