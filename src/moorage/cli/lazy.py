@@ -22,11 +22,11 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         if name in self.table:
-            command = _imported(name, self.table[name][0])
+            command = imported(name, self.table[name][0])
         return name, command, rest
 
 
-def _imported(name: str, place: str) -> Any:
+def imported(name: str, place: str) -> Any:
     module, _, attribute = place.partition(":")
     target = getattr(import_module(module), attribute)
     # What was imported stays for good, so the collector, which `main` holds still, need never look at it.

@@ -28,13 +28,12 @@ from moorage.settings import Loaded, Settings, load
 _THREADS: Final = 8
 _OWN_FILES: Final = 100
 """File descriptors for databases, libraries and the loop."""
-_DEFAULT: Final = "127.0.0.1:5000"
 
 
 def serve(
     config: Annotated[Path | None, typer.Option(help="A config.yml, with Docker Registry's keys.")] = None,
     data: Annotated[Path | None, typer.Option(help="The folder to keep everything in.")] = None,
-    listen: Annotated[str | None, typer.Option(help=f"HOST:PORT to listen on; {_DEFAULT} by default.")] = None,
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT to listen on; 127.0.0.1:5000 by default.")] = None,
     *,
     open_: Annotated[
         bool, typer.Option("--open", help="Anyone who reaches the registry may push, pull and delete.")
@@ -56,7 +55,7 @@ def serve(
     )
     _announce(loaded)
     guard = _only_one(settings)
-    place = listen or _configured(loaded)
+    place = listen or settings.http.addr
     sys.setswitchinterval(0.0005)
     try:
         uvloop.run(_serve(settings, place))
@@ -88,14 +87,10 @@ def _announce(loaded: Loaded) -> None:
         log.info(line)
 
 
-def _configured(loaded: Loaded) -> str:
-    return _DEFAULT if loaded.origins.get("http.addr") == "default" else loaded.settings.http.addr
-
-
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65535:
-        raise RegistryError(Code.REQUEST_INVALID, f"cannot listen on {text!a}: write HOST:PORT, as in {_DEFAULT}")
+        raise RegistryError(Code.REQUEST_INVALID, f"cannot listen on {text!a}: write HOST:PORT, as in 127.0.0.1:5000")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what Docker Registry's ':5000' means
 
 

@@ -45,7 +45,7 @@ class Log(Section):
     fields: Free = Field(default_factory=dict)
     """Names and values to add to every line."""
     accesslog: AccessLog = AccessLog()
-    hooks: Annotated[Unread, Ignored("the log goes to standard output; let what collects it send mail")] = None
+    hooks: Annotated[Unread, Ignored("the log goes to standard error; let what collects it send mail")] = None
     """Docker Registry's mail on errors."""
     reportcaller: Annotated[bool, Ignored("every line names its logger")] = False
     """Docker Registry's name of the calling function."""
@@ -218,7 +218,7 @@ class GC(Section):
     trash: Duration = timedelta(hours=48)
     """How long bytes are kept after they were given up, before they are destroyed."""
     undo: Duration = timedelta(days=7)
-    """How long deleted manifests and tags can be restored."""
+    """How long deleted manifests and tags are kept, so that a later version can restore them."""
     interval: Positive = timedelta(minutes=1)
     """How often to look."""
 

@@ -69,7 +69,7 @@ def _prefix(value: str) -> str:
 
 
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(str(ipaddress.ip_network(value, strict=False)) for value in values)
+    return tuple(value if value == "unix" else str(ipaddress.ip_network(value, strict=False)) for value in values)
 
 
 def _no_letsencrypt(_: Any) -> Any:
@@ -142,7 +142,8 @@ class TLS(Section):
         AfterValidator(_certain),
     ] = "require-and-verify-client-cert"
     """What is wanted of clients where `clientcas` is set: require-and-verify-client-cert, verify-client-cert-if-given,
-    or request-client-cert, which asks for none, because nothing would be done with it."""
+    or request-client-cert, which asks for none, because nothing would be done with it. require-any-client-cert, which
+    would believe any, is refused."""
     minimumtls: Annotated[Literal["tls1.2", "tls1.3"], BeforeValidator(_modern)] = "tls1.2"
     """The oldest version of TLS that is spoken."""
     ciphersuites: Annotated[Names, AfterValidator(_known_ciphers)] = ()
@@ -176,14 +177,14 @@ class Debug(Section):
 
 
 class HTTP(Section):
-    addr: str = ":5000"
-    """Where to listen: HOST:PORT, or the path of a socket where `net` is unix."""
+    addr: str = "127.0.0.1:5000"
+    """Where to listen: HOST:PORT, :PORT for every address, or the path of a socket where `net` is unix."""
     net: Annotated[Literal["tcp", "unix"], lowercase] = "tcp"
     """The kind of `addr`."""
     prefix: Annotated[str, AfterValidator(_prefix)] = "/"
     """The path in front of `/v2/`, with a slash at both ends."""
     host: Annotated[str, AfterValidator(_public_url)] | None = None
-    """The URL that clients reach the registry by. Location headers name no host, so they need none."""
+    """The URL that clients reach the registry by, for the lines to copy. Location headers name no host."""
     secret: Annotated[Secret, Ignored("uploads live in the database, so their state needs no signature")] = None
     """Docker Registry's signature of upload states."""
     relativeurls: Annotated[bool, Ignored("Location headers are always relative to the host")] = False
@@ -199,7 +200,8 @@ class HTTP(Section):
     h2c: Annotated[Unread, Ignored("HTTP/1.1 is spoken")] = None
     """Docker Registry's HTTP/2 without TLS."""
     trusted_proxies: Annotated[Names, AfterValidator(_networks)] = ()
-    """Addresses or networks of the reverse proxies whose X-Forwarded headers are believed."""
+    """The reverse proxies whose X-Forwarded headers are believed: addresses, networks, or unix for those that come
+    over a unix socket."""
 
     @model_validator(mode="after")
     def _address_fits_net(self) -> "HTTP":
