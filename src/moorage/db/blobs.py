@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, func, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
 from moorage.db.schema import blobs, edges, links, manifests, repositories, trash_links
-from moorage.db.statements import insert
+from moorage.db.statements import among, insert
+from moorage.db.tx import Dialect
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
 
@@ -56,15 +57,29 @@ _REFERRING: Final = Prepared(
     .where(edges.c.blob_id == bindparam("blob"), edges.c.repository_id == bindparam("repository"))
     .limit(1)
 )
-_RENEW: Final = (
+_RENEW: Final = Prepared(
     update(links)
     .where(links.c.repository_id == bindparam("repository"), links.c.blob_id == bindparam("blob"))
     .values(leased_until=bindparam("until"))
 )
-_UNLINK: Final = delete(links).where(
-    links.c.repository_id == bindparam("repository"), links.c.blob_id == bindparam("blob")
+_UNLINK: Final = Prepared(
+    delete(links).where(links.c.repository_id == bindparam("repository"), links.c.blob_id == bindparam("blob"))
 )
-_BIND: Final = (
+_KEEP_LINK: Final = Prepared(
+    lambda dialect: insert(dialect, trash_links, "repository_id", "blob_id", "actor", "deleted_at", "purge_after")
+)
+_FORGET_KEPT: Final = Prepared(
+    delete(trash_links).where(
+        trash_links.c.repository_id == bindparam("repository"), trash_links.c.blob_id == bindparam("blob")
+    )
+)
+_ADD: Final = Prepared(
+    lambda dialect: insert(
+        dialect, blobs, "digest", "size", "storage_key", "content", "created_at"
+    ).on_conflict_do_nothing(index_elements=[blobs.c.digest])
+)
+_HOLD: Final = Prepared(select(blobs.c.id).where(blobs.c.digest == bindparam("digest")).with_for_update(key_share=True))
+_BIND: Final = Prepared(
     update(edges)
     .where(
         edges.c.repository_id == bindparam("in_repository"),
@@ -74,6 +89,43 @@ _BIND: Final = (
     )
     .values(blob_id=bindparam("blob"))
 )
+
+
+def _link(dialect: Dialect) -> Any:
+    added = insert(dialect, links, "repository_id", "blob_id", "linked_at", "leased_until")
+    later = func.max if dialect == "sqlite" else func.greatest
+    return added.on_conflict_do_update(
+        index_elements=[links.c.repository_id, links.c.blob_id],
+        set_={"leased_until": later(links.c.leased_until, added.excluded.leased_until)},
+    )
+
+
+def _held(dialect: Dialect) -> Any:
+    return (
+        select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key)
+        .select_from(links.join(blobs))
+        .where(links.c.repository_id == bindparam("repository"), among(dialect, blobs.c.digest, "digests"))
+        .order_by(blobs.c.id)
+        .with_for_update(key_share=True)
+    )
+
+
+def _kept(dialect: Dialect) -> Any:
+    return (
+        select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key)
+        .select_from(trash_links.join(blobs, trash_links.c.blob_id == blobs.c.id))
+        .where(
+            trash_links.c.repository_id == bindparam("repository"),
+            trash_links.c.actor.is_(None),
+            among(dialect, blobs.c.digest, "digests"),
+        )
+        .with_for_update()
+    )
+
+
+_LINK: Final = Prepared(_link)
+_HELD: Final = Prepared(_held)
+_KEPT: Final = Prepared(_kept)
 
 
 def find(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
@@ -96,19 +148,14 @@ def stored(tx: Tx, digest: Digest) -> Blob | None:
 
 def add(tx: Tx, digest: Digest, size: int, key: str | None, content: bytes | None, now: int) -> Blob:
     """Make the blob known, unless it is already; compare `key` to learn whose bytes it has."""
-    tx.execute(
-        insert(tx, blobs).on_conflict_do_nothing(index_elements=[blobs.c.digest]),
-        {"digest": str(digest), "size": size, "storage_key": key, "content": content, "created_at": now},
-    )
+    row = {"digest": str(digest), "size": size, "storage_key": key, "content": content, "created_at": now}
+    _ADD.run(tx, **row)
     if tx.dialect != "sqlite":
         # The collector may be about to take an old row of this digest: wait for it, then look again.
-        tx.execute(select(blobs.c.id).where(blobs.c.digest == str(digest)).with_for_update(key_share=True))
+        _HOLD.all(tx, digest=str(digest))
     found = stored(tx, digest)
     if found is None:
-        tx.execute(
-            insert(tx, blobs),
-            {"digest": str(digest), "size": size, "storage_key": key, "content": content, "created_at": now},
-        )
+        _ADD.run(tx, **row)
         found = stored(tx, digest)
         if found is None:
             raise LookupError(f"blob {digest} was neither found nor made")
@@ -117,43 +164,22 @@ def add(tx: Tx, digest: Digest, size: int, key: str | None, content: bytes | Non
 
 def link(tx: Tx, repository: Repository, blob: Blob, now: int, leased_until: int) -> None:
     """Give the repository the blob, or renew its lease; bind the edges that wait for it there."""
-    statement = insert(tx, links)
-    tx.execute(
-        statement.on_conflict_do_update(
-            index_elements=[links.c.repository_id, links.c.blob_id],
-            set_={"leased_until": func.max(links.c.leased_until, statement.excluded.leased_until)}
-            if tx.dialect == "sqlite"
-            else {"leased_until": func.greatest(links.c.leased_until, statement.excluded.leased_until)},
-        ),
-        {"repository_id": repository.id, "blob_id": blob.id, "linked_at": now, "leased_until": leased_until},
-    )
-    tx.execute(
-        delete(trash_links).where(trash_links.c.repository_id == repository.id, trash_links.c.blob_id == blob.id)
-    )
-    tx.execute(_BIND, {"in_repository": repository.id, "waiting_for": str(blob.digest), "blob": blob.id})
+    _LINK.run(tx, repository_id=repository.id, blob_id=blob.id, linked_at=now, leased_until=leased_until)
+    _FORGET_KEPT.run(tx, repository=repository.id, blob=blob.id)
+    _BIND.run(tx, in_repository=repository.id, waiting_for=str(blob.digest), blob=blob.id)
 
 
 def renew(tx: Tx, linked: Linked, until: int) -> bool:
     """Lengthen a lease.  False where the link is gone by now."""
-    return bool(
-        tx.execute(_RENEW, {"repository": linked.repository_id, "blob": linked.blob.id, "until": until}).rowcount
-    )
+    return bool(_RENEW.run(tx, repository=linked.repository_id, blob=linked.blob.id, until=until))
 
 
 def unlink(tx: Tx, repository: Repository, blob: Blob, actor: str, now: int, purge_after: int) -> bool:
     """Take the blob from the repository, into the trash.  False where it was not there."""
-    gone = tx.execute(_UNLINK, {"repository": repository.id, "blob": blob.id}).rowcount
-    if not gone:
+    if not _UNLINK.run(tx, repository=repository.id, blob=blob.id):
         return False
-    tx.execute(
-        insert(tx, trash_links),
-        {
-            "repository_id": repository.id,
-            "blob_id": blob.id,
-            "actor": actor,
-            "deleted_at": now,
-            "purge_after": purge_after,
-        },
+    _KEEP_LINK.run(
+        tx, repository_id=repository.id, blob_id=blob.id, actor=actor, deleted_at=now, purge_after=purge_after
     )
     return True
 
@@ -174,16 +200,8 @@ def held(tx: Tx, repository: Repository, digests: Iterable[Digest]) -> dict[Dige
     wanted = {str(digest): digest for digest in digests}
     if not wanted:
         return {}
-    statement = (
-        select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key)
-        .select_from(links.join(blobs))
-        .where(links.c.repository_id == repository.id, blobs.c.digest.in_(wanted))
-        .order_by(blobs.c.id)
-    )
-    if tx.dialect != "sqlite":
-        statement = statement.with_for_update(key_share=True)
-    rows = tx.execute(statement).fetchall()
-    return {wanted[row.digest]: Blob(row.id, wanted[row.digest], row.size, row.storage_key) for row in rows}
+    rows = _HELD.all(tx, repository=repository.id, digests=list(wanted))
+    return {wanted[row[1]]: Blob(row[0], wanted[row[1]], row[2], row[3]) for row in rows}
 
 
 def revive(tx: Tx, repository: Repository, digests: Iterable[Digest], now: int, leased_until: int) -> None:
@@ -191,16 +209,5 @@ def revive(tx: Tx, repository: Repository, digests: Iterable[Digest], now: int, 
 
     What somebody deleted stays deleted.
     """
-    statement = (
-        select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key)
-        .select_from(trash_links.join(blobs, trash_links.c.blob_id == blobs.c.id))
-        .where(
-            trash_links.c.repository_id == repository.id,
-            trash_links.c.actor.is_(None),
-            blobs.c.digest.in_([str(digest) for digest in digests]),
-        )
-    )
-    if tx.dialect != "sqlite":
-        statement = statement.with_for_update()
-    for row in tx.execute(statement).fetchall():
-        link(tx, repository, Blob(row.id, Digest.parse(row.digest), row.size, row.storage_key), now, leased_until)
+    for identity, digest, size, key in _KEPT.all(tx, repository=repository.id, digests=[str(one) for one in digests]):
+        link(tx, repository, Blob(identity, Digest.parse(digest), size, key), now, leased_until)

@@ -4,13 +4,22 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Text, bindparam, cast, func, insert, select, tuple_
+from sqlalchemy import BigInteger, Text, bindparam, cast, func, select, tuple_
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import events
+from moorage.db.statements import insert
+from moorage.db.tx import Dialect
 
-_APPEND: Final = insert(events)
-_APPEND_NUMBERED: Final = _APPEND.values(transaction=cast(cast(func.pg_current_xact_id(), Text), BigInteger))
+
+def _append(dialect: Dialect) -> Any:
+    added = insert(dialect, events, "at", "kind", "repository", "actor", "facts")
+    if dialect == "sqlite":
+        return added
+    return added.values(transaction=cast(cast(func.pg_current_xact_id(), Text), BigInteger))
+
+
+_APPEND: Final = Prepared(_append)
 _NEXT = (
     select(
         events.c.transaction,
@@ -47,8 +56,7 @@ class Event:
 
 def append(tx: Tx, kind: str, repository: str, actor: str, facts: dict[str, object], now: int) -> None:
     """Write an event with the fact it tells of."""
-    row = {"at": now, "kind": kind, "repository": repository, "actor": actor, "facts": json.dumps(facts)}
-    tx.execute(_APPEND if tx.dialect == "sqlite" else _APPEND_NUMBERED, row)
+    _APPEND.run(tx, at=now, kind=kind, repository=repository, actor=actor, facts=json.dumps(facts))
 
 
 def after(tx: Tx, cursor: Cursor, most: int) -> list[Event]:

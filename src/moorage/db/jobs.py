@@ -4,9 +4,13 @@ from typing import Final
 
 from sqlalchemy import or_, select, update
 
-from moorage.db.engine import Tx
+from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import jobs
 from moorage.db.statements import insert
+
+_ADD: Final = Prepared(
+    lambda dialect: insert(dialect, jobs, "name", "due_at", "leased_until", "failures").on_conflict_do_nothing()
+)
 
 LEASE: Final = 60_000_000
 """Microseconds after which a job whose process has died is taken over."""
@@ -14,8 +18,7 @@ LEASE: Final = 60_000_000
 
 def take(tx: Tx, name: str, holder: str, now: int) -> bool:
     """Lease the job if it is due and nobody has it."""
-    row = {"name": name, "due_at": 0, "leased_until": 0, "failures": 0}
-    tx.execute(insert(tx, jobs).on_conflict_do_nothing(), row)
+    _ADD.run(tx, name=name, due_at=0, leased_until=0, failures=0)
     free = or_(jobs.c.leased_until < now, jobs.c.holder == holder)
     taken = tx.execute(
         update(jobs)

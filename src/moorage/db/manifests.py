@@ -11,7 +11,7 @@ from moorage.db.blobs import Blob
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
 from moorage.db.schema import edges, manifests, repositories, tags
-from moorage.db.statements import insert
+from moorage.db.statements import among, insert
 from moorage.oci.digest import Digest
 from moorage.oci.manifest import Manifest, Role
 from moorage.oci.names import Reference, RepositoryName, Tag
@@ -78,7 +78,7 @@ _SUBJECT: Final = Prepared(
     .limit(1)
 )
 
-_BIND: Final = (
+_BIND: Final = Prepared(
     update(edges)
     .where(
         edges.c.repository_id == bindparam("in_repository"),
@@ -88,6 +88,34 @@ _BIND: Final = (
     )
     .values(child_id=bindparam("child"))
 )
+_HELD: Final = Prepared(
+    lambda dialect: select(manifests.c.id, manifests.c.digest, manifests.c.size).where(
+        manifests.c.repository_id == bindparam("repository"), among(dialect, manifests.c.digest, "digests")
+    )
+)
+_ADD: Final = Prepared(
+    lambda dialect: insert(
+        dialect,
+        manifests,
+        "repository_id",
+        "digest",
+        "media_type",
+        "size",
+        "artifact_type",
+        "subject",
+        "pushed_at",
+        "annotations",
+        "content",
+    ).returning(manifests.c.id)
+)
+_ADD_EDGE: Final = Prepared(
+    lambda dialect: insert(
+        dialect, edges, "manifest_id", "position", "repository_id", "digest", "role", "child_id", "blob_id"
+    )
+)
+_RELEASE: Final = Prepared(update(edges).where(edges.c.child_id == bindparam("manifest")).values(child_id=None))
+_DELETE_EDGES: Final = Prepared(delete(edges).where(edges.c.manifest_id == bindparam("manifest")))
+_DELETE: Final = Prepared(delete(manifests).where(manifests.c.id == bindparam("manifest")))
 
 
 def find(tx: Tx, name: RepositoryName, reference: Reference) -> Stored | None:
@@ -109,12 +137,8 @@ def held(tx: Tx, repository: Repository, digests: Iterable[Digest]) -> dict[Dige
     wanted = {str(digest): digest for digest in digests}
     if not wanted:
         return {}
-    rows = tx.execute(
-        select(manifests.c.id, manifests.c.digest, manifests.c.size).where(
-            manifests.c.repository_id == repository.id, manifests.c.digest.in_(wanted)
-        )
-    ).fetchall()
-    return {wanted[row.digest]: (row.id, row.size) for row in rows}
+    rows = _HELD.all(tx, repository=repository.id, digests=list(wanted))
+    return {wanted[digest]: (identity, size) for identity, digest, size in rows}
 
 
 def add(
@@ -128,27 +152,25 @@ def add(
     now: int,
 ) -> int:
     """Write the manifest and its edges, bind the edges that wait for it, and give its id."""
-    row = tx.execute(
-        insert(tx, manifests).returning(manifests.c.id),
-        {
-            "repository_id": repository.id,
-            "digest": str(digest),
-            "media_type": manifest.media_type,
-            "size": len(content),
-            "artifact_type": manifest.artifact_type,
-            "subject": str(manifest.subject.digest) if manifest.subject else None,
-            "pushed_at": now,
-            "annotations": json.dumps(manifest.annotations) if manifest.annotations else None,
-            "content": content,
-        },
-    ).fetchone()
+    row = _ADD.one(
+        tx,
+        repository_id=repository.id,
+        digest=str(digest),
+        media_type=manifest.media_type,
+        size=len(content),
+        artifact_type=manifest.artifact_type,
+        subject=str(manifest.subject.digest) if manifest.subject else None,
+        pushed_at=now,
+        annotations=json.dumps(manifest.annotations) if manifest.annotations else None,
+        content=content,
+    )
     if row is None:
         raise LookupError("an inserted manifest has no id")
     identity = int(row[0])
     descriptors = [*manifest.references, *([manifest.subject] if manifest.subject else [])]
     if descriptors:
-        tx.execute(
-            insert(tx, edges),
+        _ADD_EDGE.run_each(
+            tx,
             [
                 {
                     "manifest_id": identity,
@@ -161,7 +183,7 @@ def add(
                 for position, one in enumerate(descriptors)
             ],
         )
-    tx.execute(_BIND, {"in_repository": repository.id, "waiting_for": str(digest), "child": identity})
+    _BIND.run(tx, in_repository=repository.id, waiting_for=str(digest), child=identity)
     return identity
 
 
@@ -176,9 +198,9 @@ def _found(
 
 def remove(tx: Tx, identity: int) -> None:
     """Take the row and its edges away; edges that lead to it wait again."""
-    tx.execute(update(edges).where(edges.c.child_id == identity).values(child_id=None))
-    tx.execute(delete(edges).where(edges.c.manifest_id == identity))
-    tx.execute(delete(manifests).where(manifests.c.id == identity))
+    _RELEASE.run(tx, manifest=identity)
+    _DELETE_EDGES.run(tx, manifest=identity)
+    _DELETE.run(tx, manifest=identity)
 
 
 def referrers(

@@ -1,10 +1,10 @@
-"""The hottest reads: a Core statement compiled once, run on the driver's own cursor, read whole."""
+"""Statements of the hot path: compiled once, run on the driver's own cursor, read whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, LargeBinary, Select
+from sqlalchemy import BindParameter, ClauseElement, LargeBinary
 from sqlalchemy.engine import Dialect as Language
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -25,41 +25,73 @@ class _Compiled:
     converters: dict[str, Callable[[Any], Any]]
     unconverted: tuple[str, ...]
 
+    def positional(self, values: dict[str, Any]) -> list[Any]:
+        return [values[name] for name in self.names]
+
+    def values(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """What the driver is handed.  Raises TypeError for a parameter too many or too few."""
+        values = {**self.defaults, **parameters}
+        if values.keys() != self.wanted:
+            missing, unknown = sorted(self.wanted - values.keys()), sorted(values.keys() - self.wanted)
+            raise TypeError(f"the statement's parameters do not fit: missing {missing}, unknown {unknown}")
+        for name, convert in self.converters.items():
+            values[name] = convert(values[name])
+        return values
+
 
 class Prepared:
-    """A SELECT for the hot path, several times cheaper than `Tx.execute`.
+    """A statement several times cheaper than `Tx.execute`: a SELECT, INSERT, UPDATE or DELETE.
+
+    Where SQLite and PostgreSQL have to be told differently, it is made by a function of the dialect.
 
     Parameters are `bindparam("name")`; literal values and limits inside the statement work too.  Parameters are
     converted as Core does; **results are not**: they come as the driver gives them.  Text, integers, floats and
     bytes are the same either way; on SQLite booleans come as 0 or 1, and dates, times, JSON, enumerations and
     decimals as what is stored.  `unconverted` names such columns.
 
-    `IN` over a list of any length has no fixed text, so it is refused with ValueError when constructed.
+    `IN` over a list of any length has no fixed text, so it is refused with ValueError: see `statements.among`.
+    All methods raise the driver's own errors, and TypeError for a parameter too many or too few.
     """
 
-    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
-        for element in visitors.iterate(statement):
-            if isinstance(element, BindParameter) and element.expanding:
-                raise ValueError("a prepared statement has a fixed text: IN over a list does not")
+    def __init__(self, statement: ClauseElement | Callable[[Dialect], ClauseElement]) -> None:
+        if isinstance(statement, ClauseElement):
+            _check(statement)
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
     def all(self, tx: Tx, **parameters: Any) -> list[Row]:
-        """Every row.  Raises the driver's own errors, and TypeError for a parameter too many or too few."""
+        """Every row of the result."""
         compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
-        values = {**compiled.defaults, **parameters}
-        if values.keys() != compiled.wanted:
-            missing, unknown = sorted(compiled.wanted - values.keys()), sorted(values.keys() - compiled.wanted)
-            raise TypeError(f"the statement's parameters do not fit: missing {missing}, unknown {unknown}")
-        for name, convert in compiled.converters.items():
-            values[name] = convert(values[name])
+        values = compiled.values(parameters)
         rows: list[Row]
         if tx.dialect == "sqlite":
-            rows = tx.raw.execute(compiled.text, [values[name] for name in compiled.names]).fetchall()
+            rows = tx.raw.execute(compiled.text, compiled.positional(values)).fetchall()
         else:
             with tx.raw.cursor(binary=True) as cursor:
                 rows = cursor.execute(compiled.text, values, prepare=True).fetchall()
         return rows
+
+    def run(self, tx: Tx, **parameters: Any) -> int:
+        """Execute what has no result, and give how many rows it changed."""
+        compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
+        values = compiled.values(parameters)
+        changed: int
+        if tx.dialect == "sqlite":
+            changed = tx.raw.execute(compiled.text, compiled.positional(values)).rowcount
+        else:
+            with tx.raw.cursor() as cursor:
+                changed = cursor.execute(compiled.text, values, prepare=True).rowcount
+        return changed
+
+    def run_each(self, tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
+        """Execute once for each of `rows`, which are parameters by name."""
+        compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
+        values = [compiled.values(row) for row in rows]
+        if tx.dialect == "sqlite":
+            tx.raw.executemany(compiled.text, [compiled.positional(one) for one in values])
+        else:
+            with tx.raw.cursor() as cursor:
+                cursor.executemany(compiled.text, values)
 
     def one(self, tx: Tx, **parameters: Any) -> Row | None:
         """The first row or None.  All rows are read, so that nothing stays open: limit the statement."""
@@ -72,7 +104,11 @@ class Prepared:
 
     def _compile(self, name: Dialect) -> _Compiled:
         language = _language(name)
-        compiled = self._statement.compile(dialect=language)
+        statement = self._statement
+        if not isinstance(statement, ClauseElement):
+            statement = statement(name)
+            _check(statement)
+        compiled = statement.compile(dialect=language)
         assert isinstance(compiled, SQLCompiler)
         converters: dict[str, Callable[[Any], Any]] = {}
         for key, bind in compiled.binds.items():
@@ -88,13 +124,19 @@ class Prepared:
             converters=converters,
             unconverted=tuple(
                 str(column.key)
-                for column in self._statement.selected_columns
+                for column in getattr(statement, "selected_columns", ())
                 if not isinstance(column.type, LargeBinary)
                 and column.type.dialect_impl(language).result_processor(language, None) is not None
             ),
         )
         self._compiled[name] = made
         return made
+
+
+def _check(statement: ClauseElement) -> None:
+    for element in visitors.iterate(statement):
+        if isinstance(element, BindParameter) and element.expanding:
+            raise ValueError("a prepared statement has a fixed text: IN over a list does not")
 
 
 def _language(name: Dialect) -> Language:

@@ -24,12 +24,15 @@ _PAGE: Final = Prepared(
     .order_by(repositories.c.name)
     .limit(bindparam("most"))
 )
-_LIST: Final = (
+_ADD: Final = Prepared(
+    lambda dialect: insert(dialect, repositories, "name", "owner", "created_at").on_conflict_do_nothing()
+)
+_LIST: Final = Prepared(
     update(repositories)
     .where(repositories.c.id == bindparam("repository"), repositories.c.listed_at.is_(None))
     .values(listed_at=bindparam("now"))
 )
-_LOCK: Final = select(repositories.c.id).where(repositories.c.id == bindparam("repository")).with_for_update()
+_LOCK: Final = Prepared(select(repositories.c.id).where(repositories.c.id == bindparam("repository")).with_for_update())
 
 
 def find(tx: Tx, name: RepositoryName) -> Repository | None:
@@ -45,10 +48,7 @@ def ensure(tx: Tx, name: RepositoryName, now: int) -> Repository:
     """
     found = find(tx, name)
     if found is None:
-        tx.execute(
-            insert(tx, repositories).on_conflict_do_nothing(),
-            {"name": name.value, "owner": name.owner, "created_at": now},
-        )
+        _ADD.run(tx, name=name.value, owner=name.owner, created_at=now)
         found = find(tx, name)
         if found is None:
             raise LookupError(f"repository {name} was neither found nor made")
@@ -59,12 +59,12 @@ def ensure(tx: Tx, name: RepositoryName, now: int) -> Repository:
 def lock(tx: Tx, repository: Repository) -> None:
     """Hold the repository's row until the transaction ends, so that its writers take turns."""
     if tx.dialect != "sqlite":
-        tx.execute(_LOCK, {"repository": repository.id})
+        _LOCK.one(tx, repository=repository.id)
 
 
 def list_in_catalog(tx: Tx, repository: Repository, now: int) -> None:
     """Show it in the catalog from now on."""
-    tx.execute(_LIST, {"repository": repository.id, "now": now})
+    _LIST.run(tx, repository=repository.id, now=now)
 
 
 def page(tx: Tx, after: str, most: int) -> list[str]:

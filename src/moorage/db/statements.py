@@ -1,18 +1,28 @@
-"""What SQLite and PostgreSQL say alike, but SQLAlchemy spells once for each."""
+"""What SQLite and PostgreSQL both can, but SQLAlchemy spells once for each."""
 
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import ARRAY, JSON, Column, ColumnElement, Table, Text, any_, bindparam, func, select
 
-from moorage.db.engine import Tx
+from moorage.db.tx import Dialect
 
 
-def insert(tx: Tx, table: Table) -> Any:
-    """An INSERT that understands ON CONFLICT."""
-    if tx.dialect == "sqlite":
+def insert(dialect: Dialect, table: Table, *columns: str) -> Any:
+    """An INSERT that understands ON CONFLICT; its parameters have the names of `columns`."""
+    if dialect == "sqlite":
         from sqlalchemy.dialects import sqlite
 
-        return sqlite.insert(table)
-    from sqlalchemy.dialects import postgresql
+        made: Any = sqlite.insert(table)
+    else:
+        from sqlalchemy.dialects import postgresql
 
-    return postgresql.insert(table)
+        made = postgresql.insert(table)
+    return made.values({name: bindparam(name) for name in columns})
+
+
+def among(dialect: Dialect, column: Column[str], parameter: str) -> ColumnElement[bool]:
+    """Whether the column is one of the texts in the list that `parameter` names, however long that is."""
+    if dialect == "sqlite":
+        each = func.json_each(bindparam(parameter, type_=JSON)).table_valued("value")
+        return column.in_(select(each.c.value))
+    return column == any_(bindparam(parameter, type_=ARRAY(Text)))

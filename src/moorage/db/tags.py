@@ -1,6 +1,6 @@
 """Rows of tags, and of every move they made."""
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import bindparam, delete, select
 
@@ -8,6 +8,7 @@ from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
 from moorage.db.schema import manifests, repositories, tag_history, tags
 from moorage.db.statements import insert
+from moorage.db.tx import Dialect
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
 
@@ -23,8 +24,24 @@ _PAGE: Final = Prepared(
     .order_by(tags.c.name)
     .limit(bindparam("most"))
 )
-_DELETE: Final = delete(tags).where(tags.c.repository_id == bindparam("in_repository"), tags.c.name == bindparam("tag"))
+_DELETE: Final = Prepared(
+    delete(tags).where(tags.c.repository_id == bindparam("in_repository"), tags.c.name == bindparam("tag"))
+)
+_REMEMBER: Final = Prepared(
+    lambda dialect: insert(dialect, tag_history, "repository_id", "tag", "digest", "previous", "actor", "at")
+)
 _OF: Final = Prepared(select(tags.c.name).where(tags.c.manifest_id == bindparam("manifest")).order_by(tags.c.name))
+
+
+def _point(dialect: Dialect) -> Any:
+    added = insert(dialect, tags, "repository_id", "name", "manifest_id", "updated_at")
+    return added.on_conflict_do_update(
+        index_elements=[tags.c.repository_id, tags.c.name],
+        set_={"manifest_id": added.excluded.manifest_id, "updated_at": added.excluded.updated_at},
+    )
+
+
+_POINT: Final = Prepared(_point)
 
 
 def resolve(tx: Tx, repository: Repository, tag: Tag) -> Digest | None:
@@ -38,14 +55,7 @@ def point(
 ) -> Digest | None:
     """Let the tag name the manifest, and write that down.  Gives what it named before."""
     previous = resolve(tx, repository, tag)
-    statement = insert(tx, tags)
-    tx.execute(
-        statement.on_conflict_do_update(
-            index_elements=[tags.c.repository_id, tags.c.name],
-            set_={"manifest_id": statement.excluded.manifest_id, "updated_at": statement.excluded.updated_at},
-        ),
-        {"repository_id": repository.id, "name": tag.value, "manifest_id": manifest, "updated_at": now},
-    )
+    _POINT.run(tx, repository_id=repository.id, name=tag.value, manifest_id=manifest, updated_at=now)
     if previous != digest:
         _remember(tx, repository, tag, digest, previous, actor, now)
     return previous
@@ -55,7 +65,7 @@ def remove(tx: Tx, repository: Repository, tag: Tag, actor: str, now: int) -> Di
     """Take the tag away, and write that down.  Gives what it named; None where it was not there."""
     previous = resolve(tx, repository, tag)
     if previous is not None:
-        tx.execute(_DELETE, {"in_repository": repository.id, "tag": tag.value})
+        _DELETE.run(tx, in_repository=repository.id, tag=tag.value)
         _remember(tx, repository, tag, None, previous, actor, now)
     return previous
 
@@ -73,14 +83,12 @@ def page(tx: Tx, name: RepositoryName, after: str, most: int) -> list[str]:
 def _remember(
     tx: Tx, repository: Repository, tag: Tag, digest: Digest | None, previous: Digest | None, actor: str, now: int
 ) -> None:
-    tx.execute(
-        insert(tx, tag_history),
-        {
-            "repository_id": repository.id,
-            "tag": tag.value,
-            "digest": str(digest) if digest else None,
-            "previous": str(previous) if previous else None,
-            "actor": actor,
-            "at": now,
-        },
+    _REMEMBER.run(
+        tx,
+        repository_id=repository.id,
+        tag=tag.value,
+        digest=str(digest) if digest else None,
+        previous=str(previous) if previous else None,
+        actor=actor,
+        at=now,
     )

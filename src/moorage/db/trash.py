@@ -2,67 +2,95 @@
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, bindparam, cast, select
+from sqlalchemy import insert as insert_
 
-from moorage.db.engine import Tx
+from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
 from moorage.db.schema import edges, manifests, trash_blobs, trash_edges, trash_manifests, trash_tags
 from moorage.db.statements import insert
 from moorage.oci.digest import Digest
 from moorage.oci.names import Tag
 
+_KEEP_TAG: Final = Prepared(
+    lambda dialect: insert(dialect, trash_tags, "repository_id", "name", "digest", "actor", "deleted_at", "purge_after")
+)
+_DISCARD: Final = Prepared(
+    lambda dialect: insert(
+        dialect, trash_blobs, "storage_key", "digest", "size", "state", "purge_after"
+    ).on_conflict_do_nothing()
+)
+_LIVE: Final = Prepared(
+    select(
+        manifests.c.repository_id,
+        manifests.c.digest,
+        manifests.c.media_type,
+        manifests.c.pushed_at,
+        manifests.c.content,
+    ).where(manifests.c.id == bindparam("manifest"))
+)
+_KEEP_MANIFEST: Final = Prepared(
+    lambda dialect: insert(
+        dialect,
+        trash_manifests,
+        "repository_id",
+        "digest",
+        "media_type",
+        "pushed_at",
+        "content",
+        "tags",
+        "actor",
+        "deleted_at",
+        "purge_after",
+    ).returning(trash_manifests.c.id)
+)
+_KEEP_EDGES: Final = Prepared(
+    insert_(trash_edges).from_select(
+        ["trash_id", "position", "repository_id", "blob_id"],
+        select(cast(bindparam("trash"), BigInteger), edges.c.position, edges.c.repository_id, edges.c.blob_id).where(
+            edges.c.manifest_id == bindparam("manifest"), edges.c.blob_id.is_not(None)
+        ),
+    )
+)
+
 
 def keep_tag(tx: Tx, repository: Repository, tag: Tag, digest: Digest, actor: str, now: int, purge_after: int) -> None:
-    tx.execute(
-        insert(tx, trash_tags),
-        {
-            "repository_id": repository.id,
-            "name": tag.value,
-            "digest": str(digest),
-            "actor": actor,
-            "deleted_at": now,
-            "purge_after": purge_after,
-        },
+    _KEEP_TAG.run(
+        tx,
+        repository_id=repository.id,
+        name=tag.value,
+        digest=str(digest),
+        actor=actor,
+        deleted_at=now,
+        purge_after=purge_after,
     )
 
 
 def keep_manifest(tx: Tx, identity: int, tags: Sequence[Tag], actor: str, now: int, purge_after: int) -> None:
     """Copy a live manifest, with what it holds on to, before its row goes."""
-    live = (
-        tx.execute(
-            select(
-                manifests.c.repository_id,
-                manifests.c.digest,
-                manifests.c.media_type,
-                manifests.c.pushed_at,
-                manifests.c.content,
-            ).where(manifests.c.id == identity)
-        )
-        .mappings()
-        .one()
+    live = _LIVE.one(tx, manifest=identity)
+    if live is None:
+        raise LookupError(f"there is no manifest {identity} to keep")
+    repository, digest, media_type, pushed_at, content = live
+    kept = _KEEP_MANIFEST.one(
+        tx,
+        repository_id=repository,
+        digest=digest,
+        media_type=media_type,
+        pushed_at=pushed_at,
+        content=content,
+        tags=json.dumps([tag.value for tag in tags]),
+        actor=actor,
+        deleted_at=now,
+        purge_after=purge_after,
     )
-    kept = tx.execute(
-        insert(tx, trash_manifests).returning(trash_manifests.c.id),
-        {
-            **live,
-            "tags": json.dumps([tag.value for tag in tags]),
-            "actor": actor,
-            "deleted_at": now,
-            "purge_after": purge_after,
-        },
-    ).scalar_one()
-    held = select(edges.c.position, edges.c.repository_id, edges.c.blob_id).where(
-        edges.c.manifest_id == identity, edges.c.blob_id.is_not(None)
-    )
-    rows = [{**row, "trash_id": kept} for row in tx.execute(held).mappings().fetchall()]
-    if rows:
-        tx.execute(insert(tx, trash_edges), rows)
+    if kept is None:
+        raise LookupError("a manifest in the trash has no id")
+    _KEEP_EDGES.run(tx, trash=kept[0], manifest=identity)
 
 
 def discard(tx: Tx, key: str, digest: Digest, size: int, purge_after: int) -> None:
     """Have the bytes under `key`, which no row names any more, removed by the collector."""
-    tx.execute(
-        insert(tx, trash_blobs).on_conflict_do_nothing(),
-        {"storage_key": key, "digest": str(digest), "size": size, "state": "waiting", "purge_after": purge_after},
-    )
+    _DISCARD.run(tx, storage_key=key, digest=str(digest), size=size, state="waiting", purge_after=purge_after)

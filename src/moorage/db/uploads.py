@@ -50,7 +50,7 @@ _FIND: Final = Prepared(
         uploads.c.content,
     ).where(uploads.c.id == bindparam("id"), uploads.c.repository == bindparam("repository"))
 )
-_ADVANCE: Final = (
+_ADVANCE: Final = Prepared(
     update(uploads)
     .where(uploads.c.id == bindparam("upload"), uploads.c.epoch == bindparam("before"))
     .values(
@@ -64,7 +64,25 @@ _ADVANCE: Final = (
         content=bindparam("content"),
     )
 )
-_DELETE: Final = delete(uploads).where(uploads.c.id == bindparam("upload"))
+_DELETE: Final = Prepared(delete(uploads).where(uploads.c.id == bindparam("upload")))
+_ADD: Final = Prepared(
+    lambda dialect: insert(
+        dialect,
+        uploads,
+        "id",
+        "repository",
+        "actor",
+        "started_at",
+        "epoch",
+        "parts",
+        "digest",
+        "hash_state",
+        "incarnation",
+        "finished",
+        "touched_at",
+        "content",
+    )
+)
 _STALE: Final = Prepared(
     select(uploads.c.id, uploads.c.repository)
     .where(uploads.c.touched_at < bindparam("before"))
@@ -87,15 +105,13 @@ def _columns(upload: Upload, now: int) -> dict[str, object]:
 
 
 def add(tx: Tx, upload: Upload, now: int) -> None:
-    tx.execute(
-        insert(tx, uploads),
-        {
-            "id": upload.id,
-            "repository": upload.repository.value,
-            "actor": upload.actor,
-            "started_at": now,
-            **_columns(upload, now),
-        },
+    _ADD.run(
+        tx,
+        id=upload.id,
+        repository=upload.repository.value,
+        actor=upload.actor,
+        started_at=now,
+        **_columns(upload, now),
     )
 
 
@@ -121,12 +137,12 @@ def find(tx: Tx, repository: RepositoryName, identity: str) -> Upload | None:
 def advance(tx: Tx, upload: Upload, now: int) -> Upload | None:
     """Write down how far it has come, unless somebody else did since it was read: then None."""
     following = replace(upload, epoch=upload.epoch + 1)
-    changed = tx.execute(_ADVANCE, {"upload": upload.id, "before": upload.epoch, **_columns(following, now)}).rowcount
+    changed = _ADVANCE.run(tx, upload=upload.id, before=upload.epoch, **_columns(following, now))
     return following if changed else None
 
 
 def remove(tx: Tx, identity: str) -> bool:
-    return bool(tx.execute(_DELETE, {"upload": identity}).rowcount)
+    return bool(_DELETE.run(tx, upload=identity))
 
 
 def stale(tx: Tx, before: int, most: int) -> list[tuple[str, RepositoryName]]:
