@@ -12,7 +12,7 @@ from moorage.access.permit import Action, Permit
 from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of, outrun
 from moorage.core.ports import FinishUpload
 from moorage.core.registry import Registry, read_only
-from moorage.db import blobs, repositories, trash, uploads
+from moorage.db import blobs, events, repositories, trash, uploads
 from moorage.db.engine import Tx
 from moorage.db.uploads import Upload
 from moorage.errors import Code, Interrupted, RegistryError
@@ -235,8 +235,12 @@ def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Di
     registry.ask_gates(tx, permit, FinishUpload(digest, upload.offset))
     key = key_of(upload) if upload.content is None else None
     blob = blobs.add(tx, digest, upload.offset, key, upload.content, now)
-    if key is not None and blob.key != key:
-        trash.discard(tx, key, digest, upload.offset, now)  # somebody else was first: one copy is enough
+    spare = key if blob.key != key else None  # somebody else was first: one copy is enough
+    if blob.damaged is not None and blobs.heal(tx, blob, upload.offset, key, upload.content):
+        spare = blob.key
+        events.append(tx, "blob.healed", permit.repository.value, permit.actor.name, {"digest": str(digest)}, now)
+    if spare is not None:
+        trash.discard(tx, spare, digest, upload.offset, now)
     blobs.link(tx, repository, blob, now, now + registry.policy.lease)
 
 

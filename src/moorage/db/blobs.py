@@ -17,13 +17,17 @@ from moorage.oci.names import RepositoryName
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob as stored: `size` in bytes; its bytes are `content`, or lie under `key`."""
+    """A blob as stored: `size` in bytes; its bytes are `content`, or lie under `key`.
+
+    `damaged` says what is wrong with them, once a check has found it.
+    """
 
     id: int
     digest: Digest
     size: int
     key: str | None
     content: bytes | None = None
+    damaged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,30 @@ class Linked:
 _LINKED = (
     select(blobs.c.id, blobs.c.size, blobs.c.storage_key, links.c.repository_id, links.c.leased_until)
     .select_from(repositories.join(links).join(blobs))
-    .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
+    .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"), blobs.c.damaged.is_(None))
 )
 _FIND: Final = Prepared(_LINKED)
 _READ: Final = Prepared(_LINKED.add_columns(blobs.c.content))
 _BY_DIGEST: Final = Prepared(
-    select(blobs.c.id, blobs.c.size, blobs.c.storage_key).where(blobs.c.digest == bindparam("digest"))
+    select(blobs.c.id, blobs.c.size, blobs.c.storage_key, blobs.c.damaged).where(blobs.c.digest == bindparam("digest"))
+)
+_DAMAGE: Final = Prepared(
+    select(blobs.c.damaged)
+    .select_from(repositories.join(links).join(blobs))
+    .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
+)
+_CONDEMN: Final = Prepared(
+    update(blobs)
+    .where(blobs.c.id == bindparam("blob"), blobs.c.damaged.is_(None))
+    .where(func.coalesce(blobs.c.storage_key, "") == bindparam("key"))
+    .values(damaged=bindparam("reason"))
+)
+_HEAL: Final = Prepared(
+    update(blobs)
+    .where(blobs.c.id == bindparam("blob"), blobs.c.damaged.is_not(None))
+    .values(
+        damaged=None, size=bindparam("true_size"), storage_key=bindparam("new_key"), content=bindparam("new_content")
+    )
 )
 _HOLDERS: Final = Prepared(
     select(repositories.c.name)
@@ -104,7 +126,11 @@ def _held(dialect: Dialect) -> Any:
     return (
         select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key)
         .select_from(links.join(blobs))
-        .where(links.c.repository_id == bindparam("repository"), among(dialect, blobs.c.digest, "digests"))
+        .where(
+            links.c.repository_id == bindparam("repository"),
+            blobs.c.damaged.is_(None),
+            among(dialect, blobs.c.digest, "digests"),
+        )
         .order_by(blobs.c.id)
         .with_for_update(key_share=True)
     )
@@ -143,7 +169,23 @@ def read(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
 def stored(tx: Tx, digest: Digest) -> Blob | None:
     """The blob in whatever repository; says nothing about who may know of it."""
     row = _BY_DIGEST.one(tx, digest=str(digest))
-    return Blob(row[0], digest, row[1], row[2]) if row else None
+    return Blob(row[0], digest, row[1], row[2], damaged=row[3]) if row else None
+
+
+def damage(tx: Tx, name: RepositoryName, digest: Digest) -> str | None:
+    """What is wrong with the blob's bytes; None where it is sound, or not in the repository."""
+    row = _DAMAGE.one(tx, name=name.value, digest=str(digest))
+    return row[0] if row else None
+
+
+def condemn(tx: Tx, blob: Blob, reason: str) -> bool:
+    """Write down that the blob's bytes are damaged, unless they were replaced since they were looked at."""
+    return bool(_CONDEMN.run(tx, blob=blob.id, key=blob.key or "", reason=reason))
+
+
+def heal(tx: Tx, blob: Blob, size: int, key: str | None, content: bytes | None) -> bool:
+    """Give a damaged blob sound bytes.  False where somebody else was faster; the caller discards the old key."""
+    return bool(_HEAL.run(tx, blob=blob.id, true_size=size, new_key=key, new_content=content))
 
 
 def add(tx: Tx, digest: Digest, size: int, key: str | None, content: bytes | None, now: int) -> Blob:

@@ -8,6 +8,7 @@
          └──< tag_history
     uploads      a blob on its way in             events       the outbox, written with the fact
     trash_*      what was deleted, for a while    jobs         when each job runs next, and who runs it
+    state        what the registry remembers of itself, one value a name
 
 Times are microseconds since the epoch, UTC.  Names, tags and digests compare as bytes in either dialect
 (`COLLATE "C"`), because pages of a list are cut by comparison.  Bytes are the last column of their table, so
@@ -84,7 +85,14 @@ blobs: Final = Table(
     Column("size", BigInteger, nullable=False),
     Column("storage_key", Word, unique=True),
     _time("created_at"),
+    # What is wrong with its bytes, since a check found it; null for sound ones.  A damaged blob is in no repository
+    # until somebody pushes it again.
+    Column("damaged", Text),
     Column("content", LargeBinary),
+    # Few ever are: this costs a push nothing.
+    Index(
+        "ix_blobs_damaged", "id", sqlite_where=text("damaged IS NOT NULL"), postgresql_where=text("damaged IS NOT NULL")
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -296,4 +304,13 @@ jobs: Final = Table(
     _time("finished_at", nullable=True),
     Column("failures", Integer, nullable=False),
     Column("error", Text),
+)
+
+state: Final = Table(
+    "state",
+    metadata,
+    Column("name", Word, primary_key=True),
+    # JSON.
+    Column("value", Text, nullable=False),
+    _time("updated_at"),
 )
