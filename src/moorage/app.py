@@ -18,7 +18,7 @@ from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
 from moorage.errors import RegistryError
-from moorage.features.gc.job import Windows, collector, purger
+from moorage.features.gc.job import Windows, collector, purger, sweeper
 from moorage.jobs.job import Job
 from moorage.jobs.worker import run as run_jobs
 from moorage.settings import Settings
@@ -108,10 +108,11 @@ def _jobs(registry: Registry, settings: Settings) -> list[Job]:
         interval=_microseconds(settings.gc.interval),
         upload_age=_microseconds(purging.age),
         upload_interval=_microseconds(purging.interval),
+        orphan_interval=_microseconds(settings.gc.orphans),
     )
     if registry.policy.read_only:
         return []
-    jobs = [collector(registry, windows)] if settings.gc.enabled else []
+    jobs = [collector(registry, windows), sweeper(registry, windows)] if settings.gc.enabled else []
     return jobs + ([purger(registry, windows)] if purging.enabled and not purging.dryrun else [])
 
 

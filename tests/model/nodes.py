@@ -7,6 +7,7 @@ machine ──> Fleet ──> Node, Node        replicas: one database, one blob
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from moorage.edge.http import FileRange, Request
 from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
-from moorage.features.gc.job import Windows, collector, purger
+from moorage.features.gc.job import Windows, collector, purger, sweeper
 from moorage.storage.filesystem import FilesystemStore
 
 SECOND = 1_000_000
@@ -31,9 +32,9 @@ ABANDONED = 24 * 3600 * SECOND
 
 @dataclass
 class Clock:
-    """What time it is, in microseconds since the epoch; only the test moves it."""
+    """What time it is, in microseconds since the epoch; only the test moves it.  It begins now, as files know it."""
 
-    at: int = 1_700_000_000 * SECOND
+    at: int = field(default_factory=lambda: int(time.time()) * SECOND)
 
     def now(self) -> int:
         return self.at
@@ -65,8 +66,8 @@ class Node:
         self.db = open_database(url)
         self.store = FilesystemStore(blobs)
         self.registry = Registry(self.db, self.store, Policy(sparse=sparse, lease=LEASE, undo=UNDO), now=clock.now)
-        windows = Windows(TRASH, SECOND, ABANDONED, SECOND)
-        self.jobs = [collector(self.registry, windows), purger(self.registry, windows)]
+        windows = Windows(TRASH, SECOND, ABANDONED, SECOND, SECOND)
+        self.jobs = [make(self.registry, windows) for make in (collector, purger, sweeper)]
         self.router = Router(self.registry, OpenRules(), ROWS, catalog, V2())
 
     async def ask(self, method: str, target: str, content: bytes, headers: dict[str, str]) -> Answer:

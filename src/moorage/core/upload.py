@@ -99,16 +99,22 @@ async def finish(
 async def whole(registry: Registry, permit: Permit, digest: Digest, body: Source) -> Digest:
     """Push a blob in one request (end-4b).  Raises DIGEST_INVALID; nothing is kept then."""
     _check(registry, permit)
-    upload = _new(registry, permit, digest.algorithm)
-    intake = Intake(registry.store, upload, hasher(digest.algorithm))
+
+    def claim(upload: Upload) -> Upload:
+        # No key without a row: what is killed from here on is an abandoned upload like any other.
+        registry.db.write_now(uploads.add, upload, registry.now(), durable=False)
+        return upload
+
+    intake = Intake(registry.store, _new(registry, permit, digest.algorithm), hasher(digest.algorithm), claim)
     try:
         upload = await intake.take(body)
         _compare(upload, upload.digest, digest)
+        await _seal(registry, upload)
     except BaseException:
-        if intake.progress().content is None:
-            await in_thread(registry.store.delete, key_of(upload))
+        left = intake.progress()
+        if left.content is None:
+            await registry.db.write(_forget, left, registry.now(), durable=False)
         raise
-    await _seal(registry, upload)
     await registry.db.write(_name, registry, permit, upload, digest, False)
     return digest
 
@@ -226,10 +232,17 @@ def _forget(tx: Tx, upload: Upload, now: int) -> None:
         trash.discard(tx, key_of(upload), upload.digest, upload.offset, now)
 
 
-def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, has_row: bool) -> None:
-    """The rows that make durable bytes a blob of the repository."""
+def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, session: bool) -> None:
+    """The rows that make durable bytes a blob of the repository.
+
+    A session that has been finished is remembered, so that a repeated PUT gets its answer again.
+    """
     now = registry.now()
-    if has_row and uploads.advance(tx, replace(upload, finished=digest, content=None, hash_state=None), now) is None:
+    if session:
+        done = uploads.advance(tx, replace(upload, finished=digest, content=None, hash_state=None), now) is not None
+    else:
+        done = upload.content is not None or uploads.remove(tx, upload.id)
+    if not done:
         raise outrun()
     repository = repositories.ensure(tx, permit.repository, now)
     registry.ask_gates(tx, permit, FinishUpload(digest, upload.offset))

@@ -221,6 +221,8 @@ class GC(Section):
     """How long deleted manifests and tags are kept, so that a later version can restore them."""
     interval: Positive = timedelta(minutes=1)
     """How often to look."""
+    orphans: Positive = timedelta(hours=24)
+    """How often to look for stored bytes that no row names, as a power cut can leave them."""
 
 
 class Limits(Section):

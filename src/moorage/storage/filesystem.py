@@ -17,8 +17,8 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ from moorage.oci.digest import Buffer
 from moorage.storage.store import Appending, BlobStore, Content, File, Parts, StoredKey
 
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -53,8 +54,15 @@ class FilesystemStore:
     def seal(self, key: str, parts: Parts, /) -> None:
         path = self._path(key)
         with _explained("make a blob durable"):
-            _sync(path, os.fdatasync, sum(parts))
-            _sync(os.path.dirname(path), os.fsync, None)  # noqa: PTH120 - the hot path stays with plain strings
+            file = _whole(path, sum(parts))
+            try:
+                folder = os.open(os.path.dirname(path), _FOLDER)  # noqa: PTH120 - plain strings on the hot path
+                try:
+                    _sync_or_destroy(path, file, folder)
+                finally:
+                    os.close(folder)
+            finally:
+                os.close(file)
 
     def open(self, key: str, start: int, stop: int, /) -> Content:
         try:
@@ -104,7 +112,11 @@ class FilesystemStore:
                 made = True
         if made:
             for folder in (self._uploads, *self._uploads.parents[:2], self._uploads.parents[1].parent):
-                _sync(os.fspath(folder), os.fsync, None)
+                fd = os.open(folder, _FOLDER)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
 
 
 class _FileAppending:
@@ -113,7 +125,7 @@ class _FileAppending:
     def __init__(self, fd: int, offset: int) -> None:
         _lock(fd)
         if os.fstat(fd).st_size < offset:
-            raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
+            raise _lost()
         self._fd, self._offset, self._cut = fd, offset, False
 
     def write(self, data: Buffer, /) -> None:
@@ -134,20 +146,41 @@ class _FileAppending:
         return (self._offset,)
 
 
-def _sync(path: str, sync: Callable[[int], None], size: int | None) -> None:
-    """Sync a file or folder; a file must have `size` bytes, and nobody may be writing to it.
-
-    A failed sync is never tried again on the same pages: the kernel may have marked them clean.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _whole(path: str, size: int) -> int:
+    """Open a file that must have `size` bytes, and take the turn at it."""
     try:
-        if size is not None:
-            _lock(fd)
-            if os.fstat(fd).st_size != size:
-                raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
-        sync(fd)
-    finally:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise _lost() from None
+    try:
+        _lock(fd)
+        found = os.fstat(fd).st_size
+    except BaseException:
         os.close(fd)
+        raise
+    if found != size:
+        os.close(fd)
+        raise _lost()
+    return fd
+
+
+def _sync_or_destroy(path: str, file: int, folder: int) -> None:
+    """Sync a file, then its name.
+
+    A sync that failed must not be tried again: the kernel drops the pages it could not write and calls them clean,
+    so a second one would succeed over bytes that are on no disk.  Hence the file goes, and the client starts over.
+    """
+    try:
+        os.fdatasync(file)
+        os.fsync(folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - plain strings on the hot path
+        raise
+
+
+def _lost() -> RegistryError:
+    return RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
 
 
 def _lock(fd: int) -> None:

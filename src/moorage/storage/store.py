@@ -80,7 +80,7 @@ class BlobStore(Protocol):
         """Return only when the object is whole and survives a power cut.
 
         Raises RANGE_INVALID while a writer is at it, BLOB_UPLOAD_INVALID where it is not what `parts` say,
-        STORAGE_FULL or UNAVAILABLE.
+        STORAGE_FULL or UNAVAILABLE.  Where the disk refused to sync it, the object is gone: it can never be sealed.
         """
         ...
 

@@ -4,27 +4,37 @@ A row goes first, its bytes at least one transaction later, under a key that is 
 races the collector either finds the row and leases it, or stores its own copy.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from moorage.core.intake import in_thread
-from moorage.core.registry import Registry
+from moorage.core.registry import SECOND, Registry
 from moorage.features.gc import rows
 from moorage.jobs.job import Job
+from moorage.storage.store import BlobStore, StoredKey
+from moorage.telemetry import logger
+
+log: Final = logger("moorage.gc")
 
 _BATCH: Final = 50
+_LISTED: Final = 500
 _ANSWER_AGAIN: Final = 3600 * 1_000_000
 """How long a finished upload is remembered, so that a repeated PUT gets its answer again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """In microseconds: how long links wait in the trash, how often to look, and when an upload is abandoned."""
+    """In microseconds: how long links wait in the trash, how often to look, when an upload is abandoned, and how often
+    to look for bytes that no row names.
+    """
 
     trash: int
     interval: int
     upload_age: int
     upload_interval: int
+    orphan_interval: int
 
 
 def collector(registry: Registry, windows: Windows) -> Job:
@@ -55,3 +65,37 @@ def purger(registry: Registry, windows: Windows) -> Job:
         return await registry.db.write(rows.purge_uploads, before, now - _ANSWER_AGAIN, now, _BATCH) >= _BATCH
 
     return Job("uploadpurging", windows.upload_interval, step)
+
+
+def sweeper(registry: Registry, windows: Windows) -> Job:
+    """The job that finds bytes without a row: a power cut can take an upload's row and leave its bytes.
+
+    They are listed first and looked up after, so that a row which came meanwhile is seen; and only what has lain
+    still for as long as the trash keeps bytes goes there, where it stays as long again.
+    """
+    listing: Iterator[list[StoredKey]] | None = None
+
+    async def step() -> bool:
+        nonlocal listing
+        if listing is None:
+            listing = _batches(registry.store)
+        batch = await in_thread(next, listing, None)
+        if batch is None:
+            listing = None
+            return False
+        now = registry.now()
+        old = [(one.key, one.size) for one in batch if one.modified * SECOND < now - windows.trash]
+        orphans = await registry.db.scan(rows.unnamed, [key for key, _ in old]) if old else set()
+        if orphans:
+            found = [one for one in old if one[0] in orphans]
+            gone = await registry.db.write(rows.discard_unnamed, found, now + windows.trash)
+            log.warning("bytes that no row names go to the trash", objects=gone)
+        return True
+
+    return Job("orphans", windows.orphan_interval, step)
+
+
+def _batches(store: BlobStore) -> Iterator[list[StoredKey]]:
+    keys = store.keys()
+    while batch := list(islice(keys, _LISTED)):
+        yield batch
