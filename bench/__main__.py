@@ -13,6 +13,7 @@ from bench.load import has_wrk
 from bench.report import document, machine, notes, table
 from bench.rounds import Run
 from bench.servers import PEERS, ROOT, Peer
+from bench.syncs import has_strace
 from bench.wire import Wrong
 from bench.workloads import stages
 from bench.workloads.scale import TINY, Scale
@@ -75,6 +76,8 @@ def _present(wanted: str) -> list[Peer]:
     for peer in peers:
         if not peer.installed:
             print(f"{peer.title} is left out, for want of {peer.command[0]}: {peer.install}", file=sys.stderr)
+    if not has_strace():
+        print("strace is missing (apt-get install strace): syncs are not counted", file=sys.stderr)
     if not has_wrk():
         print("wrk is missing (apt-get install wrk): small reads come from a slower client", file=sys.stderr)
     return [peer for peer in peers if peer.installed] or sys.exit("there is nobody to measure")

@@ -61,16 +61,19 @@ def _line(row: Row, peers: Sequence[Peer]) -> list[str]:
     if len(peers) > 1:
         line += [_NONE] * 3
         if mine and theirs:
-            each = ratios(mine, theirs, unit)
+            each = ratios(mine, theirs, unit) or [0.0]
             line[-3:-1] = [f"**{_short(median(each))}**", f"{_short(min(each))}-{_short(max(each))}"]
             line[-1] = _wall(mine, theirs, unit)
+    if unit is Unit.SYNCS:
+        return [*line, _NONE]
     peaks = [f"{median(one.peak for one in samples) / 1e6:.0f}" if samples else _NONE for samples in (mine, theirs)]
     return [*line, " / ".join(peaks[: len(peers)])]
 
 
 def ratios(mine: Sequence[Sample], theirs: Sequence[Sample], unit: Unit) -> list[float]:
     """Our figure to theirs, of each round both took part in."""
-    return [unit.figure(one) / unit.figure(other) for one, other in zip(mine, theirs, strict=False)]
+    pairs = [(unit.figure(one), unit.figure(other)) for one, other in zip(mine, theirs, strict=False)]
+    return [one / other for one, other in pairs if other]
 
 
 def _wall(mine: Sequence[Sample], theirs: Sequence[Sample], unit: Unit) -> str:
@@ -88,7 +91,7 @@ def _cell(samples: Sequence[Sample] | None, unit: Unit) -> str:
         return _NONE
     figures = [unit.figure(one) for one in samples]
     middle = median(figures)
-    spread = f" ±{(max(figures) - min(figures)) / 2 / middle:.0%}" if len(figures) > 1 else ""
+    spread = f" ±{(max(figures) - min(figures)) / 2 / middle:.0%}" if len(figures) > 1 and middle else ""
     return f"{_short(middle)}{spread}"
 
 

@@ -39,6 +39,8 @@ class Sample:
     client_busy: float = 0.0
     others: float = 0.0
     """Cores that programs without a part in this kept busy meanwhile."""
+    syncs: float = 0.0
+    """How often the server waited for the disk; counted only where nothing else is measured."""
 
 
 class Unit(Enum):
@@ -50,6 +52,7 @@ class Unit(Enum):
     START = ("ms", "seconds", 1e3)
     IDLE = ("MB", "resident", 1e-6)
     PEAK = ("MB", "peak", 1e-6)
+    SYNCS = ("syncs", "syncs", 1.0)
 
     def figure(self, sample: Sample) -> float:
         _, name, factor = self.value

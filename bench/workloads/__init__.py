@@ -2,6 +2,7 @@
 
 from bench.rounds import Stage
 from bench.workloads.crowd import crowd
+from bench.workloads.durability import durability
 from bench.workloads.footprint import footprint
 from bench.workloads.pull import pull
 from bench.workloads.push import push
@@ -12,4 +13,4 @@ __all__ = ["Scale", "stages"]
 
 
 def stages(scale: Scale) -> list[Stage]:
-    return [pull(scale), push(scale), tags(scale), footprint(), crowd(scale)]
+    return [pull(scale), push(scale), tags(scale), durability(), footprint(), crowd(scale)]
