@@ -113,7 +113,7 @@ def _jobs(registry: Registry, settings: Settings) -> list[Job]:
     if registry.policy.read_only:
         return []
     jobs = [collector(registry, windows), sweeper(registry, windows)] if settings.gc.enabled else []
-    return jobs + ([purger(registry, windows)] if purging.enabled and not purging.dryrun else [])
+    return jobs + ([purger(registry, windows, dry=purging.dryrun)] if purging.enabled else [])
 
 
 def _microseconds(span: timedelta) -> int:

@@ -69,6 +69,14 @@ def test_bytes_of_a_killed_push_are_reclaimed(serve: Callable[..., Served]) -> N
         assert client.get(f"/v2/acme/app/blobs/{kept}").content == content
 
 
+def test_a_dry_run_tells_how_many_uploads_are_abandoned_and_keeps_them(serve: Callable[..., Served]) -> None:
+    server = serve(**SHORT, REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_DRYRUN="true")
+    with httpx.Client(base_url=server.url) as client:
+        place = client.post("/v2/acme/app/blobs/uploads/").headers["Location"]
+        wait(lambda: '"uploads":1' in server.log.read_text())
+        assert client.get(place).status_code == 204
+
+
 def wait(until: Callable[[], bool]) -> None:
     stop = time.monotonic() + 40
     while not until() and time.monotonic() < stop:

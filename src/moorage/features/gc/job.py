@@ -56,12 +56,15 @@ def collector(registry: Registry, windows: Windows) -> Job:
     return Job("gc", windows.interval, step)
 
 
-def purger(registry: Registry, windows: Windows) -> Job:
-    """The job that forgets abandoned uploads (`storage.maintenance.uploadpurging`)."""
+def purger(registry: Registry, windows: Windows, *, dry: bool = False) -> Job:
+    """The job that forgets abandoned uploads (`storage.maintenance.uploadpurging`); `dry` only counts them."""
 
     async def step() -> bool:
         now = registry.now()
         before = now - windows.upload_age
+        if dry:
+            log.info("abandoned uploads would be removed", uploads=await registry.db.scan(rows.abandoned, before))
+            return False
         return await registry.db.write(rows.purge_uploads, before, now - _ANSWER_AGAIN, now, _BATCH) >= _BATCH
 
     return Job("uploadpurging", windows.upload_interval, step)

@@ -20,6 +20,12 @@ from moorage.db.schema import (
 _KEYS: Final = (blobs.c.storage_key, trash_blobs.c.storage_key)
 
 
+def abandoned(tx: Tx, before: int) -> int:
+    """How many uploads nobody has touched since `before`."""
+    left = select(func.count()).where(uploads.c.finished.is_(None), uploads.c.touched_at < before)
+    return int(tx.execute(left).scalar_one())
+
+
 def purge_uploads(tx: Tx, before: int, finished_before: int, now: int, most: int) -> int:
     """Forget uploads that nobody touched since `before`; their bytes go to the trash."""
     done = uploads.c.finished.is_not(None)
