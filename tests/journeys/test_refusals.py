@@ -91,7 +91,7 @@ def broken(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    (tmp_path / "large.json").write_bytes(make.image(b"{}", annotations={"note": "x" * 2000}))
+    (tmp_path / "large.json").write_bytes(make.image(b"{}", annotations={"note": "x" * 4_000_000}))
     return tmp_path / "large.json"
 
 
