@@ -249,7 +249,8 @@ def test_the_limit_of_manifests_is_told(reads: Reads, command: str, said: str) -
         "deleting is switched off on this registry (storage.delete.enabled: false); its operator can allow it",
         "skopeo delete --tls-verify=false docker://{at}/acme/app:1",
         "crane delete {at}/acme/app:1",
-        "regctl tag delete --host reg={at},tls=disabled {at}/acme/app:1",
+        # Not `regctl tag delete`: when refused, it pushes a placeholder over the tag.
+        "regctl manifest delete --force-tag-dereference --host reg={at},tls=disabled {at}/acme/app:1",
         "oras manifest delete -f --plain-http {at}/acme/app:1",
     ),
 )
