@@ -4,6 +4,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,28 @@ import pytest
 from tests.conftest import tool
 
 
+@contextmanager
+def own(driver: str) -> Iterator[list[str]]:
+    """Options for a new storage of that driver; its path must be short."""
+    with tempfile.TemporaryDirectory(prefix="pod-", ignore_cleanup_errors=True) as folder:
+        yield ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", driver]
+        # A command that failed leaves it mounted.
+        subprocess.run(["umount", f"{folder}/root/overlay"], capture_output=True, check=False)
+
+
 @pytest.fixture(scope="session")
 def driver() -> str:
     """The quickest way for podman to keep images that works here: overlay shares layers, vfs copies them."""
-    with tempfile.TemporaryDirectory(prefix="pod-", ignore_cleanup_errors=True) as folder:
-        own = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "overlay"]
-        works = subprocess.run([tool("podman"), *own, "info"], capture_output=True, check=False).returncode == 0
+    with own("overlay") as options:
+        works = subprocess.run([tool("podman"), *options, "info"], capture_output=True, check=False).returncode == 0
     return "overlay" if works else "vfs"
 
 
 @pytest.fixture
 def storage(driver: str) -> Iterator[list[str]]:
-    """Options that give podman and buildah a storage of their own; its path must be short."""
-    with tempfile.TemporaryDirectory(prefix="pod-", ignore_cleanup_errors=True) as folder:
-        yield ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", driver]
+    """Options that give podman and buildah a storage of their own."""
+    with own(driver) as options:
+        yield options
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_docker_pulls_the_platform_it_asks_for_from_an_index(serve: Callable[...
     for architecture in ("arm64", "amd64"):
         run(docker, "pull", "-q", "--platform", f"linux/{architecture}", name)
         assert run(docker, "inspect", "-f", "{{.Architecture}}", name).strip() == architecture
+        run(docker, "rmi", "-f", name)  # or it would stay behind without a tag
     assert run(docker, "run", "--rm", name).strip() == "hello"
     run(docker, "rmi", "-f", name)
 
