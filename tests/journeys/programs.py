@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import httpx
 
 from tests import make
-from tests.conftest import Served, missing
+from tests.conftest import ROOT, Served, missing, tool
 
 BUSYBOX = Path("/bin/busybox")
+DEBIAN = ROOT / ".clients" / "debian.tar"
 
 
 def run(*command: str | Path, **environment: str) -> str:
@@ -26,10 +28,32 @@ def run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
+def refused(command: str) -> str:
+    """All that a shell's command prints; it must fail, but neither be missing (126, 127) nor killed (above)."""
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=100, check=False)
+    assert 0 < done.returncode < 126, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def docker() -> str:
+    """Docker's client, where it has a daemon."""
+    client = tool("docker")
+    if subprocess.run([client, "info"], capture_output=True, check=False).returncode:
+        missing("a running docker daemon")
+    return client
+
+
 def busybox() -> Path:
     if not BUSYBOX.exists():
         missing("busybox-static")
     return BUSYBOX
+
+
+def debian() -> Path:
+    """The files of a small Debian that debootstrap made, in a tar."""
+    if not DEBIAN.exists():
+        missing("a Debian made by debootstrap")
+    return DEBIAN
 
 
 def layer(**files: bytes) -> bytes:
@@ -43,9 +67,10 @@ def layer(**files: bytes) -> bytes:
     return out.getvalue()
 
 
-def push_image(server: Served, name: str, tag: str, *, architecture: str = "amd64") -> str:
-    """Push an image that says hello, made of two layers; gives its digest."""
+def push_image(server: Served, name: str, tag: str, *, architecture: str = "amd64", more: int = 0) -> str:
+    """Push an image that says hello, made of two layers and as many tiny ones as are wanted; gives its digest."""
     layers = [layer(sh=busybox().read_bytes()), layer(who=architecture.encode())]
+    layers += [layer(**{f"more{number}": b"more"}) for number in range(more)]
     config = {
         "architecture": architecture,
         "os": "linux",
@@ -75,6 +100,17 @@ def digest_of(server: Served, name: str, reference: str) -> str | None:
     """What a tag names now; None where it names nothing."""
     answer = httpx.head(f"{server.url}/v2/{name}/manifests/{reference}")
     return answer.headers["Docker-Content-Digest"] if answer.status_code == 200 else None
+
+
+def answered(server: Served, name: str, wanted: int) -> list[tuple[str, str, int]]:
+    """Method, route and status of what was asked of a repository, once the log has `wanted` lines of it."""
+    for _ in range(100):
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        found = [(line["method"], line["path"], line["status"]) for line in lines if line.get("repo") == name]
+        if len(found) >= wanted:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"the log has {found} of {name}")
 
 
 def tags_of(server: Served, name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """helm, cosign and regctl."""
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Served, tool
-from tests.journeys.programs import digest_of, push_image, push_index, run, tags_of
+from tests.journeys.programs import answered, digest_of, push_image, push_index, run, tags_of
 
 
 @pytest.mark.client("helm")
@@ -26,6 +27,23 @@ def test_helm_pushes_shows_and_pulls_a_chart(serve: Callable[..., Served], tmp_p
     assert (tmp_path / "pulled" / package.name).read_bytes() == package.read_bytes()
 
 
+@pytest.mark.client("helm")
+def test_helm_finds_the_newest_version_of_a_range_and_a_version_with_build_metadata(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    helm = tool("helm")
+    server = serve()
+    home = {name: str(tmp_path / name) for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
+    run(helm, "create", tmp_path / "boat", **home)
+    for version in ("0.1.0", "0.2.0+build.7", "1.0.0"):
+        run(helm, "package", tmp_path / "boat", "-d", tmp_path, "--version", version, **home)
+        run(helm, "push", "--plain-http", tmp_path / f"boat-{version}.tgz", f"oci://{server.address}/charts", **home)
+    assert tags_of(server, "charts/boat") == ["0.1.0", "0.2.0_build.7", "1.0.0"]  # a tag has no '+'
+    chart = f"oci://{server.address}/charts/boat"
+    assert "version: 0.2.0+build.7" in run(helm, "show", "chart", "--plain-http", chart, "--version", "0.x", **home)
+    assert "version: 1.0.0" in run(helm, "show", "chart", "--plain-http", chart, **home)
+
+
 @pytest.mark.client("cosign")
 def test_cosign_signs_attests_and_verifies(serve: Callable[..., Served], tmp_path: Path) -> None:
     cosign = tool("cosign")
@@ -39,7 +57,10 @@ def test_cosign_signs_attests_and_verifies(serve: Callable[..., Served], tmp_pat
     run(cosign, "sign", "--key", tmp_path / "key.key", *offline, image, **own)
     run(cosign, "attest", "--key", tmp_path / "key.key", *offline, "--predicate", tmp_path / "said.json", image, **own)
     assert "acme/app" in run(cosign, "verify", *public, image, **own)
-    assert "payload" in run(cosign, "verify-attestation", *public, image, **own)
+    attested = json.loads(run(cosign, "verify-attestation", *public, image, **own))
+    statement = json.loads(base64.b64decode(attested["payload"]))
+    assert statement["predicate"]["Data"] == '{"said": "hello"}'
+    assert statement["subject"][0]["digest"]["sha256"] in image
 
 
 @pytest.mark.client("regctl")
@@ -67,4 +88,7 @@ def test_regctl_deletes_a_tag_lists_referrers_and_copies_with_them(
             f"{server.address}/acme/both@{index['manifests'][0]['digest']}", **own)
     )["config"]["digest"]  # fmt: skip
     run(regctl, "blob", "copy", f"{server.address}/acme/both", f"{server.address}/acme/third", config, **own)
+    # Mounted: no bytes follow the POST.
+    asked = answered(server, "acme/third", 2)
+    assert asked == [("HEAD", "/v2/{name}/blobs/{digest}", 404), ("POST", "/v2/{name}/blobs/uploads/", 201)]
     assert "amd64" in run(regctl, "blob", "get", f"{server.address}/acme/third", config, **own)

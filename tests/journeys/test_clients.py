@@ -1,15 +1,16 @@
 """Whole stories with real clients against a real server."""
 
+import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Served, missing, tool
-from tests.journeys.programs import busybox, push_index, run
+from tests.conftest import Served, tool
+from tests.journeys import programs
+from tests.journeys.programs import busybox, digest_of, layer, push_index, run
 
 
 @pytest.mark.client("conformance")
@@ -30,9 +31,7 @@ def test_the_conformance_suite_passes_whole(serve: Callable[..., Served], tmp_pa
 
 @pytest.mark.client("docker")
 def test_docker_pushes_pulls_and_runs(serve: Callable[..., Served], tmp_path: Path) -> None:
-    docker = tool("docker")
-    if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
-        missing("a running docker daemon")
+    docker = programs.docker()
     server = serve()
     shutil.copy(busybox(), tmp_path / "busybox")
     (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY busybox /bin/echo\nCMD ["/bin/echo", "hello"]\n')
@@ -48,16 +47,35 @@ def test_docker_pushes_pulls_and_runs(serve: Callable[..., Served], tmp_path: Pa
 
 @pytest.mark.client("docker")
 def test_docker_pulls_the_platform_it_asks_for_from_an_index(serve: Callable[..., Served]) -> None:
-    docker = tool("docker")
-    if subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
-        missing("a running docker daemon")
+    docker = programs.docker()
     server = serve()
     push_index(server, "acme/both", "1")
     name = f"{server.address}/acme/both:1"
     for architecture in ("arm64", "amd64"):
         run(docker, "pull", "-q", "--platform", f"linux/{architecture}", name)
         assert run(docker, "inspect", "-f", "{{.Architecture}}", name).strip() == architecture
+        run(docker, "rmi", "-f", name)  # or it would stay behind without a tag
     assert run(docker, "run", "--rm", name).strip() == "hello"
+    run(docker, "rmi", "-f", name)
+
+
+@pytest.mark.client("docker")
+def test_docker_pushes_an_index_of_two_platforms(serve: Callable[..., Served], tmp_path: Path) -> None:
+    docker = programs.docker()
+    server = serve()
+    name = f"{server.address}/acme/both:1"
+    (tmp_path / "layer.tar").write_bytes(layer(sh=busybox().read_bytes()))
+    own = {"DOCKER_CONFIG": str(tmp_path / "docker")}  # where it keeps manifests that it has not pushed yet
+    for architecture in ("amd64", "arm64"):
+        change = f'CMD ["/bin/sh", "-c", "echo {architecture}"]'
+        platform = f"linux/{architecture}"
+        run(docker, "import", "--platform", platform, "-c", change, tmp_path / "layer.tar", f"{name}-{architecture}")
+        run(docker, "push", "-q", f"{name}-{architecture}")
+    run(docker, "manifest", "create", "--insecure", name, f"{name}-amd64", f"{name}-arm64", **own)
+    digest = run(docker, "manifest", "push", "--insecure", name, **own).split()[-1]
+    assert digest_of(server, "acme/both", "1") == digest
+    run(docker, "rmi", "-f", f"{name}-amd64", f"{name}-arm64")
+    assert run(docker, "run", "--rm", "--platform", "linux/amd64", name).strip() == "amd64"
     run(docker, "rmi", "-f", name)
 
 
@@ -79,7 +97,7 @@ def test_crane_appends_copies_lists_and_validates(serve: Callable[..., Served], 
 
 
 @pytest.mark.client("oras")
-def test_oras_attaches_and_discovers(serve: Callable[..., Served], tmp_path: Path) -> None:
+def test_oras_attaches_discovers_and_pulls(serve: Callable[..., Served], tmp_path: Path) -> None:
     oras = tool("oras")
     server = serve()
     (tmp_path / "a.txt").write_text("artifact")
@@ -87,7 +105,12 @@ def test_oras_attaches_and_discovers(serve: Callable[..., Served], tmp_path: Pat
     name = f"{server.address}/acme/art:1"
     run("sh", "-c", f"{here} push --plain-http {name} a.txt:text/plain")
     run("sh", "-c", f"{here} attach --plain-http --artifact-type a/sbom {name} a.txt:text/plain")
-    assert "a/sbom" in run(oras, "discover", "--plain-http", f"{server.address}/acme/art:1")
+    assert "a/sbom" in run(oras, "discover", "--plain-http", name)
+    (referrer,) = json.loads(run(oras, "discover", "--plain-http", "--format", "json", name))["referrers"]
+    for reference in (name, referrer["reference"]):
+        folder = tmp_path / reference[-8:]
+        run(oras, "pull", "--plain-http", "-o", folder, reference)
+        assert (folder / "a.txt").read_text() == "artifact"
 
 
 @pytest.mark.client("skopeo")
@@ -99,6 +122,8 @@ def test_skopeo_copies_inspects_and_deletes(serve: Callable[..., Served], tmp_pa
     run(crane, "append", "-f", tmp_path / "layer.tar", "-t", f"{server.address}/acme/one:1")
     plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
     run(skopeo, "copy", *plain, f"docker://{server.address}/acme/one:1", f"docker://{server.address}/acme/two:1")
-    assert "sha256:" in run(skopeo, "inspect", "--tls-verify=false", f"docker://{server.address}/acme/two:1")
+    seen = json.loads(run(skopeo, "inspect", "--tls-verify=false", f"docker://{server.address}/acme/two:1"))
+    assert seen["Digest"] == digest_of(server, "acme/one", "1")
+    assert (seen["RepoTags"], len(seen["Layers"])) == (["1"], 1)
     run(skopeo, "delete", "--tls-verify=false", f"docker://{server.address}/acme/two:1")
     assert '"Tags": []' in run(skopeo, "list-tags", "--tls-verify=false", f"docker://{server.address}/acme/two")

@@ -1,23 +1,14 @@
 """podman, buildah, skopeo and containerd."""
 
 import json
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import Served, tool
 from tests.journeys.programs import busybox, digest_of, push_image, push_index, run, tags_of
-
-
-@pytest.fixture
-def storage() -> Iterator[list[str]]:
-    """A storage of its own, so that tests beside each other do not meet; its path must be short."""
-    with tempfile.TemporaryDirectory(prefix="pod-", ignore_cleanup_errors=True) as folder:
-        yield ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
 
 
 @pytest.mark.client("podman")
@@ -91,43 +82,44 @@ def test_skopeo_copies_all_of_an_index_to_a_folder_and_back(serve: Callable[...,
 
 
 @pytest.fixture
-def ctr(tmp_path: Path) -> Iterator[list[str]]:
-    """A containerd of its own."""
-    daemon, client = tool("containerd"), tool("ctr")
-    socket = tmp_path / "c.sock"
-    config = tmp_path / "containerd.toml"
-    config.write_text(
-        f'version = 2\nroot = "{tmp_path}/root"\nstate = "{tmp_path}/state"\n'
-        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{socket}"\n'
-    )
-    with (tmp_path / "containerd.log").open("wb") as log:
-        process = subprocess.Popen([daemon, "-c", str(config)], stdout=log, stderr=log)
-    command = [client, "-a", str(socket)]
-    for _ in range(300):
-        if subprocess.run([*command, "version"], capture_output=True, check=False).returncode == 0:
-            break
-        assert process.poll() is None, (tmp_path / "containerd.log").read_text()
-        time.sleep(0.1)
-    yield command
-    process.terminate()
-    process.wait(20)
+def hosts(tmp_path: Path) -> Callable[[Served], Path]:
+    """Writes a hosts.toml by which `registry.example` is the server; gives the folder for `--hosts-dir`."""
+
+    def write(server: Served) -> Path:
+        folder = tmp_path / "hosts"
+        (folder / "registry.example").mkdir(parents=True)
+        (folder / "registry.example" / "hosts.toml").write_text(
+            f'server = "{server.url}"\n[host."{server.url}"]\ncapabilities = ["pull", "resolve", "push"]\n'
+        )
+        return folder
+
+    return write
 
 
 @pytest.mark.client("ctr")
 def test_containerd_pulls_and_pushes_with_a_hosts_toml(
-    serve: Callable[..., Served], tmp_path: Path, ctr: list[str]
+    serve: Callable[..., Served], hosts: Callable[[Served], Path], ctr: list[str]
 ) -> None:
     server = serve()
     digest = push_image(server, "acme/app", "1")
-    hosts = tmp_path / "hosts" / "registry.example"
-    hosts.mkdir(parents=True)
-    (hosts / "hosts.toml").write_text(
-        f'server = "{server.url}"\n[host."{server.url}"]\ncapabilities = ["pull", "resolve", "push"]\n'
-    )
     name = "registry.example/acme/app:1"
-    native = ["--snapshotter", "native"]
-    run(*ctr, "images", "pull", *native, "--hosts-dir", tmp_path / "hosts", name)
+    run(*ctr, "images", "pull", "--snapshotter", "native", "--hosts-dir", hosts(server), name)
     assert digest in run(*ctr, "images", "ls")
     run(*ctr, "images", "tag", name, f"{server.address}/acme/pushed:2")
     run(*ctr, "images", "push", "--plain-http", f"{server.address}/acme/pushed:2")
     assert digest_of(server, "acme/pushed", "2") == digest
+
+
+@pytest.mark.client("ctr")
+def test_containerd_moves_a_whole_index(
+    serve: Callable[..., Served], hosts: Callable[[Served], Path], ctr: list[str]
+) -> None:
+    server = serve()
+    digest = push_index(server, "acme/both", "1")
+    folder = hosts(server)
+    source, target = "registry.example/acme/both:1", "registry.example/acme/copy:1"
+    run(*ctr, "images", "pull", "--all-platforms", "--snapshotter", "native", "--hosts-dir", folder, source)
+    run(*ctr, "images", "push", "--hosts-dir", folder, target, source)
+    assert digest_of(server, "acme/copy", "1") == digest
+    index = httpx.get(f"{server.url}/v2/acme/copy/manifests/1").json()
+    assert all(digest_of(server, "acme/copy", one["digest"]) for one in index["manifests"])

@@ -125,7 +125,7 @@ def test_a_blob_that_the_client_has_is_not_sent_again(client: httpx.Client, blob
 @pytest.mark.spec("end-2")
 def test_the_empty_blob_is_a_blob(client: httpx.Client) -> None:
     place = f"/v2/acme/empty/blobs/{EMPTY}"
-    make.refused(client.get(place), 404, "BLOB_UNKNOWN")
+    make.refused(client.get(place), 404, "NAME_UNKNOWN")
     assert client.post(f"/v2/acme/empty/blobs/uploads/?digest={EMPTY}").status_code == 201
     got = client.get(place)
     assert (got.status_code, got.content, got.headers["Content-Length"]) == (200, b"", "0")
@@ -137,8 +137,10 @@ def test_the_empty_blob_is_a_blob(client: httpx.Client) -> None:
 def test_a_blob_is_known_only_where_it_was_pushed(client: httpx.Client) -> None:
     make.push_blob(client, "acme/one", b"only here")
     digest = make.digest(b"only here")
+    make.push_blob(client, "acme/two", b"something else")
+    assert make.refused(client.get(f"/v2/acme/two/blobs/{digest}"), 404, "BLOB_UNKNOWN") == {"digest": digest}
+    assert make.refused(client.get(f"/v2/acme/never/blobs/{digest}"), 404, "NAME_UNKNOWN") == {"name": "acme/never"}
     for name in ("acme/two", "acme/never"):
-        assert make.refused(client.get(f"/v2/{name}/blobs/{digest}"), 404, "BLOB_UNKNOWN") == {"digest": digest}
         assert client.head(f"/v2/{name}/blobs/{digest}").status_code == 404
     body = make.push_image(client, "acme/one", "1", b"{}", b"only here")
     make.refused(client.get(f"/v2/acme/one/blobs/{make.digest(body)}"), 404, "BLOB_UNKNOWN")

@@ -193,7 +193,7 @@ def test_an_upload_is_invisible_until_finished(client: httpx.Client) -> None:
     digest = make.digest(content)
     place = begin(client, "acme/invisible")
     client.patch(place, content=content)
-    make.refused(client.get(f"/v2/acme/invisible/blobs/{digest}"), 404, "BLOB_UNKNOWN")
+    make.refused(client.get(f"/v2/acme/invisible/blobs/{digest}"), 404, "NAME_UNKNOWN")
     missing = client.put(place)
     make.refused(missing, 400, "DIGEST_INVALID")
     twice = client.put(f"{place}?digest={digest}&digest={make.digest(b'other')}")

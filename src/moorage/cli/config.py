@@ -53,7 +53,7 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Tell where each value comes from.")] = False,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to write it.")] = Output.yaml,
 ) -> None:
-    """Show the settings in force, from the file, the environment and the defaults together, without secrets."""
+    """Show the settings in force. File, environment and defaults are put together; secrets are masked."""
     loaded = load(config)
     shown = with_origins(loaded) if origin else in_force(loaded.settings)
     if output is Output.json:

@@ -31,12 +31,28 @@ _OWN_FILES: Final = 100
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option(help="A config.yml, with Docker Registry's keys.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The folder to keep everything in.")] = None,
-    listen: Annotated[str | None, typer.Option(help="HOST:PORT to listen on; 127.0.0.1:5000 by default.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A config.yml, with Docker Registry's keys; without it, one in /etc, if any.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder for everything; /var/lib/registry by default, or one in your home where that is not "
+            "writable."
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT, or the path of a socket; 127.0.0.1:5000 by default: this machine alone."),
+    ] = None,
     *,
     open_: Annotated[
-        bool, typer.Option("--open", help="Anyone who reaches the registry may push, pull and delete.")
+        bool,
+        typer.Option(
+            "--open",
+            help="Let anyone who reaches the registry push, pull and delete; there are no accounts yet, so it is "
+            "needed.",
+        ),
     ] = False,
 ) -> None:
     """Run a registry."""

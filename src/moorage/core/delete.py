@@ -1,6 +1,7 @@
 """Deleting: gone at once for clients, kept in the trash for a while (distribution-spec, "Content Management")."""
 
 from moorage.access.permit import Action, Permit
+from moorage.core import unknown
 from moorage.core.ports import DeleteBlob, DeleteManifest, DeleteTag
 from moorage.core.precondition import ALWAYS, Precondition
 from moorage.core.registry import Registry, read_only
@@ -12,13 +13,13 @@ from moorage.oci.names import Tag
 
 
 async def tag(registry: Registry, permit: Permit, name: Tag, only_if: Precondition = ALWAYS) -> None:
-    """Take a tag away; the manifest stays.  Raises MANIFEST_UNKNOWN where there is no such tag."""
+    """Take a tag away; the manifest stays.  Raises MANIFEST_UNKNOWN, or NAME_UNKNOWN without even the repository."""
     _check(registry, permit)
     await registry.db.write(_tag, registry, permit, name, only_if)
 
 
 async def manifest(registry: Registry, permit: Permit, digest: Digest, only_if: Precondition = ALWAYS) -> None:
-    """Take a manifest and every tag that names it away.  Raises MANIFEST_UNKNOWN."""
+    """Take a manifest and every tag that names it away.  Raises MANIFEST_UNKNOWN or NAME_UNKNOWN."""
     _check(registry, permit)
     await registry.db.write(_manifest, registry, permit, digest, only_if)
 
@@ -26,7 +27,7 @@ async def manifest(registry: Registry, permit: Permit, digest: Digest, only_if: 
 async def blob(registry: Registry, permit: Permit, digest: Digest) -> None:
     """Take a blob out of the repository.
 
-    Raises BLOB_UNKNOWN, and UNSUPPORTED while a manifest of the repository refers to it.
+    Raises BLOB_UNKNOWN, NAME_UNKNOWN, and UNSUPPORTED while a manifest of the repository refers to it.
     """
     _check(registry, permit)
     await registry.db.write(_blob, registry, permit, digest)
@@ -48,7 +49,7 @@ def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag, only_if: Precond
     now, actor = registry.now(), permit.actor.name
     repository = repositories.find(tx, permit.repository)
     if repository is None:
-        raise _unknown(permit, name)
+        raise unknown.repository(permit)
     repositories.lock(tx, repository)
     named = tags.resolve(tx, repository, name)
     if named is not None:
@@ -56,7 +57,7 @@ def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag, only_if: Precond
     registry.ask_gates(tx, permit, DeleteTag(name))
     digest = tags.remove(tx, repository, name, actor, now)
     if digest is None:
-        raise _unknown(permit, name)
+        raise unknown.manifest(permit, name)
     trash.keep_tag(tx, repository, name, digest, actor, now, now + registry.policy.undo)
     facts: dict[str, object] = {"tag": name.value, "digest": str(digest)}
     events.append(tx, "tag.deleted", repository.name.value, actor, facts, now)
@@ -65,11 +66,12 @@ def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag, only_if: Precond
 def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest, only_if: Precondition) -> None:
     now, actor = registry.now(), permit.actor.name
     repository = repositories.find(tx, permit.repository)
-    if repository is not None:
-        repositories.lock(tx, repository)
+    if repository is None:
+        raise unknown.repository(permit)
+    repositories.lock(tx, repository)
     stored = manifests.find(tx, permit.repository, digest)
-    if repository is None or stored is None:
-        raise _unknown(permit, digest)
+    if stored is None:
+        raise unknown.manifest(permit, digest)
     only_if.check(digest, digest)
     named = tags.pointing_at(tx, stored.id)
     registry.ask_gates(tx, permit, DeleteManifest(digest, tuple(named)))
@@ -84,11 +86,12 @@ def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest, only_i
 def _blob(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> None:
     now, actor = registry.now(), permit.actor.name
     repository = repositories.find(tx, permit.repository)
-    if repository is not None:
-        repositories.lock(tx, repository)
+    if repository is None:
+        raise unknown.repository(permit)
+    repositories.lock(tx, repository)
     linked = blobs.find(tx, permit.repository, digest)
-    if repository is None or linked is None:
-        raise RegistryError(Code.BLOB_UNKNOWN, f"there is no blob {digest} in {permit.repository}", digest=str(digest))
+    if linked is None:
+        raise unknown.blob(permit, digest)
     referring = blobs.referring(tx, linked)
     if referring is not None:
         raise RegistryError(
@@ -99,9 +102,3 @@ def _blob(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> None:
         )
     registry.ask_gates(tx, permit, DeleteBlob(digest))
     blobs.unlink(tx, repository, linked.blob, actor, now, now + registry.policy.undo)
-
-
-def _unknown(permit: Permit, reference: Tag | Digest) -> RegistryError:
-    return RegistryError(
-        Code.MANIFEST_UNKNOWN, f"there is no manifest {reference} in {permit.repository}", reference=str(reference)
-    )

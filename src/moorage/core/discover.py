@@ -8,11 +8,11 @@ from typing import Final
 
 from moorage.access.actor import Actor
 from moorage.access.permit import Action, CatalogPermit, Permit
+from moorage.core import unknown
 from moorage.core.registry import Registry
 from moorage.db import manifests, repositories, tags
 from moorage.db.engine import Tx
 from moorage.db.manifests import Referrer
-from moorage.errors import Code, RegistryError
 from moorage.oci import mediatypes
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
@@ -51,9 +51,7 @@ async def tag_page(registry: Registry, permit: Permit, size: int | None, after: 
     wanted = TAGS_PAGE if size is None else min(size, most)
     found = await registry.db.scan(_tags, permit.repository, after, wanted + 1)
     if found is None:
-        raise RegistryError(
-            Code.NAME_UNKNOWN, f"there is no repository {permit.repository}", name=permit.repository.value
-        )
+        raise unknown.repository(permit)
     return Page(tuple(found[:wanted]), wanted > 0 and len(found) > wanted, wanted)
 
 

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from moorage.access.permit import Action, Permit
+from moorage.core import unknown
 from moorage.core.discover import synthesised_fallback
 from moorage.core.intake import pieces
 from moorage.core.registry import Registry
@@ -32,7 +33,7 @@ class Manifest:
 
 
 async def manifest(registry: Registry, permit: Permit, reference: Reference, *, head: bool = False) -> Manifest:
-    """What a tag or digest names.  Raises MANIFEST_UNKNOWN, or DENIED where a room holds it back."""
+    """What a tag or digest names.  Raises MANIFEST_UNKNOWN, NAME_UNKNOWN, or DENIED where a room holds it back."""
     permit.require(Action.PULL)
     look = manifests.find if head else manifests.read
     stored = await registry.db.read(look, permit.repository, reference)
@@ -43,16 +44,16 @@ async def manifest(registry: Registry, permit: Permit, reference: Reference, *, 
 
 
 async def blob(registry: Registry, permit: Permit, digest: Digest) -> Linked:
-    """A blob of the repository, ready for `open_blob`.  Raises BLOB_UNKNOWN."""
+    """A blob of the repository, ready for `open_blob`.  Raises BLOB_UNKNOWN or NAME_UNKNOWN."""
     permit.require(Action.PULL)
     linked = await registry.db.read(blobs.read, permit.repository, digest)
     if linked is None:
-        raise _unknown(permit, digest)
+        raise await unknown.within(registry, permit, unknown.blob(permit, digest))
     return linked
 
 
 async def blob_head(registry: Registry, permit: Permit, digest: Digest) -> Linked:
-    """A blob of the repository, without its bytes.  Raises BLOB_UNKNOWN.
+    """A blob of the repository, without its bytes.  Raises BLOB_UNKNOWN or NAME_UNKNOWN.
 
     A client that may push takes the answer for leave to skip an upload: so what nothing refers to yet is kept
     for it long enough, and that is written down before it is told.
@@ -60,7 +61,7 @@ async def blob_head(registry: Registry, permit: Permit, digest: Digest) -> Linke
     permit.require(Action.PULL)
     linked = await registry.db.read(blobs.find, permit.repository, digest)
     if linked is None:
-        raise _unknown(permit, digest)
+        raise await unknown.within(registry, permit, unknown.blob(permit, digest))
     lease = registry.policy.lease
     if permit.may(Action.PUSH) and linked.leased_until < registry.now() + lease // 2:
         try:
@@ -69,7 +70,7 @@ async def blob_head(registry: Registry, permit: Permit, digest: Digest) -> Linke
             logger(__name__).warning("a lease was not renewed", digest=str(digest), error=error.message)
             kept = False
         if not kept:
-            raise _unknown(permit, digest)
+            raise unknown.blob(permit, digest)
     return linked
 
 
@@ -84,10 +85,6 @@ def open_blob(registry: Registry, linked: Linked, start: int, stop: int) -> Cont
         logger(__name__).error("a stored blob has the wrong size", digest=str(blob.digest), key=blob.key)
         raise RegistryError(Code.BLOB_UNKNOWN, f"the bytes of {blob.digest} are damaged in the storage; push it again")
     return content
-
-
-def _unknown(permit: Permit, digest: Digest) -> RegistryError:
-    return RegistryError(Code.BLOB_UNKNOWN, f"there is no blob {digest} in {permit.repository}", digest=str(digest))
 
 
 def _check_hold(stored: Stored) -> None:
@@ -105,11 +102,7 @@ async def _fallback(registry: Registry, permit: Permit, reference: Reference) ->
     if isinstance(reference, Tag):
         content = await synthesised_fallback(registry, permit, reference)
     if content is None:
-        raise RegistryError(
-            Code.MANIFEST_UNKNOWN,
-            f"there is no manifest {reference} in {permit.repository}",
-            reference=str(reference),
-        )
+        raise await unknown.within(registry, permit, unknown.manifest(permit, reference))
     return Manifest(Digest.of(content), mediatypes.OCI_INDEX, len(content), content)
 
 

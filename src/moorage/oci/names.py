@@ -38,8 +38,8 @@ class RepositoryName:
         if not _NAME.fullmatch(text):
             raise RegistryError(
                 Code.NAME_INVALID,
-                f"the repository name {shown(text)} is not valid: use lower-case letters and digits, with single "
-                "'.', '_', '__' or '-' between them, and '/' between components",
+                f"the repository name {shown(text)} is not valid: use lower-case letters and digits, joined by "
+                "'.', '_', '__' or '-', and '/' between components",
                 name=text,
             )
         return RepositoryName(text)

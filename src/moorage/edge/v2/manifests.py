@@ -66,7 +66,10 @@ async def _read(call: Call, most: int) -> bytes:
     """The whole body, of at most `most` bytes.  Raises MANIFEST_TOO_LARGE without reading on."""
     body = call.request.body
     too_large = RegistryError(
-        Code.MANIFEST_TOO_LARGE, f"the manifest is larger than {most} bytes, the most that is accepted here", most=most
+        Code.MANIFEST_TOO_LARGE,
+        f"the manifest is larger than {most} bytes, the most that is accepted here (limits.manifest_bytes); "
+        "put what is large into blobs",
+        most=most,
     )
     if body.length is not None and body.length > most:
         raise too_large

@@ -63,7 +63,8 @@ class Router:
         """Answer any request below `/v2`.  Raises only `Interrupted`."""
         try:
             return await self._dispatch(request)
-        except RegistryError as error:
+        except RegistryError as raised:
+            error = _as_read(raised) if request.method in {"GET", "HEAD"} else raised
             if request.method == "OPTIONS" and "allow" in error.detail:
                 # What browsers ask before a request from another site; what they are told is in http.headers.
                 return Response(200, _headers(error))
@@ -105,6 +106,7 @@ class Router:
         return await self._catalog(self._registry, self._rules, request, permit, self._v2.catalog_most)
 
 
+_ABSENT: Final = {Code.NAME_INVALID: Code.NAME_UNKNOWN, Code.TAG_INVALID: Code.MANIFEST_UNKNOWN}
 _NOUNS: Final = ("manifests", "blobs", "referrers")
 _ENDS: Final = {
     "/tags/list": "tags",
@@ -157,6 +159,16 @@ def _headers(error: RegistryError) -> list[tuple[str, str]]:
     if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
         return [("Retry-After", "2")]
     return []
+
+
+def _as_read(error: RegistryError) -> RegistryError:
+    """What can't have been pushed isn't here: to readers an impossible name is an unknown one (404).
+
+    crane, oras and helm ask with HEAD before they push.  At 400 they stop, and a HEAD has no body to tell them why;
+    at 404 they go on to the POST or PUT, whose refusal they show.
+    """
+    code = _ABSENT.get(error.code)
+    return error if code is None else RegistryError(code, error.message, **error.detail)
 
 
 def _ping(request: Request) -> Response:
