@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from moorage.access.rules import OpenRules
+from moorage.core.identity import recognise
 from moorage.core.registry import Policy, Registry
 from moorage.db.engine import Database, open_database
 from moorage.db.migrate import migrate
@@ -46,6 +47,8 @@ def build(settings: Settings) -> Application:
     db = _database(settings.database_url)
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
+    if not settings.ephemeral:
+        recognise(db, store, f"the blob folder {settings.blobs}", registry.now())
     jobs = _jobs(registry, settings)
     router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries, settings.tags.maxtags))
 

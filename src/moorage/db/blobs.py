@@ -149,6 +149,7 @@ def _kept(dialect: Dialect) -> Any:
     )
 
 
+_ANY_STORED: Final = Prepared(select(blobs.c.id).where(blobs.c.storage_key.is_not(None)).limit(1))
 _LINK: Final = Prepared(_link)
 _HELD: Final = Prepared(_held)
 _KEPT: Final = Prepared(_kept)
@@ -170,6 +171,11 @@ def stored(tx: Tx, digest: Digest) -> Blob | None:
     """The blob in whatever repository; says nothing about who may know of it."""
     row = _BY_DIGEST.one(tx, digest=str(digest))
     return Blob(row[0], digest, row[1], row[2], damaged=row[3]) if row else None
+
+
+def any_stored(tx: Tx) -> bool:
+    """Whether any blob has its bytes in the store."""
+    return _ANY_STORED.one(tx) is not None
 
 
 def damage(tx: Tx, name: RepositoryName, digest: Digest) -> str | None:

@@ -23,6 +23,7 @@ from moorage.errors import Code, RegistryError
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 SCRIPTS: Final = Path(__file__).parent / "migrations"
 
@@ -38,26 +39,43 @@ def current(url: str) -> str | None:
     """The revision a database is at; None if it has no schema yet.  Raises UNAVAILABLE."""
     database = open_database(url)
     try:
-        return database.read_now(_revision)
+        return database.read_now(revision)
     finally:
         database.close_now()
 
 
-def migrate(url: str, *, patience: float = 60.0, scripts: Path = SCRIPTS, head: str | None = HEAD) -> bool:
+def migrate(
+    url: str, *, patience: float = 60.0, scripts: Path = SCRIPTS, head: str | None = HEAD, copy: bool = True
+) -> bool:
     """Bring a database to `head`; False if it was there already.
 
     Waits up to `patience` seconds for another process that writes or migrates.  Whatever goes wrong, the database
-    stays as it was.  Raises UNAVAILABLE, with the reason, and STORAGE_FULL.
+    stays as it was; a SQLite file is copied before, unless it is new or `copy` is false.  Raises UNAVAILABLE, with
+    the reason, and STORAGE_FULL.
     """
     if current(url) == head:
         return False
     parsed = parse_url(url)
     if parsed.drivername == "sqlite":
-        return _migrate_sqlite(parsed, patience, scripts, head)
+        return _migrate_sqlite(parsed, patience, scripts, head, copy)
     return _migrate_postgresql(parsed, patience, scripts, head)
 
 
-def _revision(tx: Tx) -> str | None:
+def require_known(found: str | None, what: str, scripts: Path = SCRIPTS, head: str | None = HEAD) -> None:
+    """Raise UNAVAILABLE where `found`, the revision of `what`, is none that this program knows."""
+    if found == head or found in {script.revision for script in _history(scripts).walk_revisions()}:
+        return
+    if found is None:
+        raise RegistryError(Code.UNAVAILABLE, f"{what} has no schema of ours")
+    raise RegistryError(
+        Code.UNAVAILABLE,
+        f"{what} has a schema at revision {found}, which is newer than this program knows ({head}): "
+        "run the newer program again, or restore a backup made before the upgrade",
+    )
+
+
+def revision(tx: Tx) -> str | None:
+    """The revision of the schema; None where there is none."""
     if tx.dialect == "sqlite":
         there = tx.raw.execute("SELECT name FROM sqlite_schema WHERE name = ?", (_VERSIONS,)).fetchall()
     else:
@@ -70,7 +88,8 @@ def _revision(tx: Tx) -> str | None:
     return str(rows[0][0]) if rows else None
 
 
-def _migrate_sqlite(url: URL, patience: float, scripts: Path, head: str | None) -> bool:
+def _migrate_sqlite(url: URL, patience: float, scripts: Path, head: str | None, copy: bool) -> bool:
+    from moorage.db.copies import keep_before
     from moorage.db.link import Link, named
     from moorage.db.sqlite import connect
     from moorage.db.turnstile import Turnstile
@@ -79,21 +98,24 @@ def _migrate_sqlite(url: URL, patience: float, scripts: Path, head: str | None) 
     engine = create_engine(
         "sqlite://", creator=lambda: connect(path, patience), poolclass=NullPool, isolation_level="AUTOCOMMIT"
     )
-    before = None
+    before = kept = None
     try:
         with closing(Turnstile(path)) as turnstile, turnstile.hold(patience), closing(Link(engine)) as link:
             link.tx.raw.execute("PRAGMA foreign_keys=OFF")
             link.begin(durable=True)
-            before = _revision(link.tx)
+            before = revision(link.tx)
             if before == head:  # another process was faster
                 return False
+            if before is not None:
+                require_known(before, "the database", scripts, head)
+                kept = keep_before(path, head, patience) if copy else None
             counts = _counts(link.tx)
             changed = _upgrade(link.connection, scripts, before, head)
             _compare(link.tx, counts, changed)
             link.commit()
             return True
     except Exception as error:
-        raise _failed(named(error), before, head) from error
+        raise _failed(named(error), before, head, kept) from error
 
 
 def _migrate_postgresql(url: URL, patience: float, scripts: Path, head: str | None) -> bool:
@@ -108,9 +130,11 @@ def _migrate_postgresql(url: URL, patience: float, scripts: Path, head: str | No
             raw.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             # Servers that run meanwhile hold the tables for moments only, and those who queue behind us stand still.
             raw.execute("SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0")
-            before = _revision(Tx("postgresql", connection, raw))
+            before = revision(Tx("postgresql", connection, raw))
             if before == head:
                 return False
+            if before is not None:
+                require_known(before, "the database", scripts, head)
             _upgrade(connection, scripts, before, head)
             return True
     except Exception as error:
@@ -120,16 +144,8 @@ def _migrate_postgresql(url: URL, patience: float, scripts: Path, head: str | No
 def _upgrade(connection: Connection, scripts: Path, before: str | None, head: str | None) -> set[str]:
     """Run the migrations that are due; the names of the tables whose counts they change on purpose."""
     from alembic import command
-    from alembic.script import ScriptDirectory
 
-    config = _config(scripts)
-    directory = ScriptDirectory.from_config(config)
-    if before is not None and before not in {script.revision for script in directory.walk_revisions()}:
-        raise RegistryError(
-            Code.UNAVAILABLE,
-            f"the database's schema is at revision {before}, which is newer than this program knows ({head}): "
-            "run the newer program again, or restore a backup made before the upgrade",
-        )
+    config, directory = _config(scripts), _history(scripts)
     changed: set[str] = set()
     for script in directory.iterate_revisions(head, before or "base"):
         changed.update(getattr(script.module, "changes_counts", ()))
@@ -138,6 +154,12 @@ def _upgrade(connection: Connection, scripts: Path, before: str | None, head: st
         connection.begin()  # tells Alembic that the transaction is ours; on SQLite the driver takes no notice
     command.upgrade(config, head or "head")
     return changed
+
+
+def _history(scripts: Path) -> ScriptDirectory:
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_config(scripts))
 
 
 def _config(scripts: Path) -> Config:
@@ -175,9 +197,10 @@ def _compare(tx: Tx, before: Counts, changed: set[str]) -> None:
             )
 
 
-def _failed(reason: BaseException, before: str | None, head: str | None) -> RegistryError:
+def _failed(reason: BaseException, before: str | None, head: str | None, kept: Path | None = None) -> RegistryError:
     code = reason.code if isinstance(reason, RegistryError) else Code.UNAVAILABLE
+    aside = f" (the copy that was made before is {kept})" if kept else ""
     return RegistryError(
         code,
-        f"the database was not migrated from {before or 'an empty schema'} to {head} and is as it was: {reason}",
+        f"the database was not migrated from {before or 'an empty schema'} to {head} and is as it was{aside}: {reason}",
     )

@@ -2,7 +2,8 @@
 
     <root>/
     └── blobs/
-        ├── incarnation            a random word, new whenever the first process opens the store
+        ├── store                  a random word, made once: which store this is
+        ├── incarnation            another, new whenever the first process opens the store
         └── u/
             ├── 00/ … ff/          all made when the store is opened, so that one fsync names a file
             └── 3f/
@@ -28,6 +29,7 @@ from moorage.storage.store import Appending, BlobStore, Content, File, Parts, St
 
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_IDENTITY: Final = re.compile(r"[0-9a-f]{32}")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -40,7 +42,15 @@ class FilesystemStore:
         self._uploads = root.absolute() / "blobs" / "u"
         with _explained(f"open the blob folder {root}"):
             self._make_shards()
+            self.identity = _identity(root.absolute() / "blobs" / "store")
             self._witness, self.incarnation = _incarnation(root.absolute() / "blobs" / "incarnation")
+
+    def become(self, identity: str, /) -> None:
+        with _explained("write the identity of the blob folder"):
+            target = self._uploads.parent / "store"
+            _written(target, identity).replace(target)
+            _sync_folder(target.parent)
+        self.identity = identity
 
     def append(self, key: str, parts: Parts, /) -> Appending:
         with _explained("write a blob"):
@@ -112,11 +122,7 @@ class FilesystemStore:
                 made = True
         if made:
             for folder in (self._uploads, *self._uploads.parents[:2], self._uploads.parents[1].parent):
-                fd = os.open(folder, _FOLDER)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+                _sync_folder(folder)
 
 
 class _FileAppending:
@@ -191,6 +197,46 @@ def _lock(fd: int) -> None:
         raise RegistryError(
             Code.RANGE_INVALID, "another client is writing to this upload; ask for its state, then go on", retry=True
         ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, _FOLDER)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _identity(path: Path) -> str:
+    """What the store is called; the first process that opens it has its say."""
+    try:
+        found = path.read_text("ascii", "replace")
+    except FileNotFoundError:
+        made = _written(path, secrets.token_hex(16))
+        try:
+            with suppress(FileExistsError):
+                os.link(made, path)
+        finally:
+            made.unlink()
+        _sync_folder(path.parent)
+        found = path.read_text("ascii", "replace")
+    if not _IDENTITY.fullmatch(found):
+        raise RegistryError(
+            Code.UNAVAILABLE,
+            f"{path} should hold the 32 hexadecimal digits that name this store, and does not: bring it back from a "
+            "backup; if that is lost, delete it and let `moorage gc adopt` accept the new one",
+        )
+    return found
+
+
+def _written(path: Path, text: str) -> Path:
+    """A durable file beside `path`, to be given its name in one step."""
+    made = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with made.open("x", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return made
 
 
 def _incarnation(path: Path) -> tuple[int, str]:

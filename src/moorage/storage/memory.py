@@ -23,7 +23,11 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.incarnation = secrets.token_hex(16)
+        self.identity = secrets.token_hex(16)
         self._objects: dict[str, _Object] = {}
+
+    def become(self, identity: str, /) -> None:
+        self.identity = identity
 
     def append(self, key: str, parts: Parts, /) -> Appending:
         found = self._objects.setdefault(key, _Object())

@@ -67,6 +67,15 @@ class BlobStore(Protocol):
         """
         ...
 
+    @property
+    def identity(self) -> str:
+        """Which store this is: made when it is first opened, kept for ever.  The database remembers it."""
+        ...
+
+    def become(self, identity: str, /) -> None:
+        """Take over the identity of the store that is being restored here; durable when it returns."""
+        ...
+
     def append(self, key: str, parts: Parts, /) -> Appending:
         """Take the turn to write `key` where `parts` end; the first write forgets whatever lies behind that point.
 

@@ -1,0 +1,1 @@
+"""Backups of a registry that goes on serving, and restoring from them."""

@@ -1,0 +1,52 @@
+"""What backup and restore ask of the rows of a snapshot."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import delete, exists, func, select, update
+
+from moorage.db.engine import Tx
+from moorage.db.schema import blobs, jobs, links, manifests, repositories, state, uploads
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A blob whose bytes lie in the store; `linked` where a repository has it, not just the trash."""
+
+    digest: str
+    size: int
+    key: str
+    linked: bool
+
+
+def stored(tx: Tx) -> Iterator[Stored]:
+    """Every blob whose bytes lie in the store and are not known to be damaged."""
+    linked = exists().where(links.c.blob_id == blobs.c.id).label("linked")
+    page = select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key, linked)
+    page = page.where(blobs.c.storage_key.is_not(None), blobs.c.damaged.is_(None)).order_by(blobs.c.id).limit(_PAGE)
+    last = 0
+    while found := tx.execute(page.where(blobs.c.id > last)).fetchall():
+        for row in found:
+            yield Stored(row.digest, row.size, row.storage_key, bool(row.linked))
+        last = found[-1].id
+
+
+def counts(tx: Tx) -> dict[str, int]:
+    """How many repositories, manifests and blobs there are, those in rows included."""
+    tables = {"repositories": repositories, "manifests": manifests, "blobs": blobs}
+    return {name: tx.execute(select(func.count()).select_from(table)).scalar() or 0 for name, table in tables.items()}
+
+
+def forget_passing_things(tx: Tx) -> None:
+    """Uploads under way, leases of jobs and the collector's clock mean nothing after a restore."""
+    for table in (uploads, jobs):
+        tx.execute(delete(table))
+    tx.execute(delete(state).where(state.c.name == "clock"))
+
+
+def mark_lost(tx: Tx, digests: list[str], reason: str) -> None:
+    """Write down that the bytes of these blobs are not there: pushed again, they heal."""
+    for digest in digests:
+        tx.execute(update(blobs).where(blobs.c.digest == digest).values(damaged=reason))
