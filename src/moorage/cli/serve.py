@@ -1,7 +1,6 @@
 """`moorage serve`: a registry in this process, until it is told to stop."""
 
 import asyncio
-import fcntl
 import os
 import resource
 import socket
@@ -18,6 +17,7 @@ import uvloop
 
 from moorage import telemetry
 from moorage.app import Application, build
+from moorage.cli.data import lock
 from moorage.cli.greeting import greet
 from moorage.cli.tls import renew_certificate, tls_context
 from moorage.edge.server import Limits, Server
@@ -70,7 +70,7 @@ def serve(
         access=not settings.log.accesslog.disabled,
     )
     _announce(loaded)
-    guard = _only_one(settings)
+    guard = lock(settings)
     place = listen or settings.http.addr
     sys.setswitchinterval(0.0005)
     try:
@@ -108,32 +108,6 @@ def _address(text: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or int(port) > 65535:
         raise RegistryError(Code.REQUEST_INVALID, f"cannot listen on {text!a}: write HOST:PORT, as in 127.0.0.1:5000")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what Docker Registry's ':5000' means
-
-
-def _only_one(settings: Settings) -> int | None:
-    """Make the data folder and, if the database is SQLite, hold its lock: one server at a time.
-
-    Raises UNAVAILABLE.
-    """
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        if not settings.database_url.startswith("sqlite"):
-            return None
-        fd = os.open(settings.data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as reason:
-        raise RegistryError(
-            Code.UNAVAILABLE,
-            f"the data folder {settings.data} cannot be used: {reason.strerror}; give another with --data",
-        ) from reason
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise RegistryError(
-            Code.UNAVAILABLE,
-            f"another server is already using {settings.data}; stop it, or give this one another --data",
-        ) from None
-    return fd
 
 
 async def _serve(settings: Settings, place: str) -> None:
