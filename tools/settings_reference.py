@@ -47,7 +47,12 @@ def row(key: Key, text: str) -> str:
 
 
 KINDS = {bool: "true or false", int: "number", str: "text", Path: "path", Any: "any"}
-PARSED = {"parse_duration": "duration", "parse_size": "size", "parse_seconds": "seconds or duration"}
+PARSED = {
+    "parse_duration": "duration",
+    "parse_size": "size",
+    "parse_seconds": "seconds or duration",
+    "parse_share": "share",
+}
 
 
 def kind(field: Any) -> str:
@@ -74,6 +79,8 @@ def default(key: Key) -> str:
         return f"`{format_duration(value)}`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, float) and value < 1:
+        value = f"{value:.0%}"
     if "bytes" in key.name:
         return f"`{value // 1024**2}MiB`" if value >= 1024**2 else f"`{value // 1024}KiB`"
     return f"`{value}s`" if key.name.endswith("_seconds") else f"`{value}`"

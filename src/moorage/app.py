@@ -112,11 +112,16 @@ def _jobs(registry: Registry, settings: Settings) -> list[Job]:
         upload_age=_microseconds(purging.age),
         upload_interval=_microseconds(purging.interval),
         orphan_interval=_microseconds(settings.gc.orphans),
+        gap=max(_MINUTE, 2 * _microseconds(settings.gc.interval if settings.gc.enabled else purging.interval)),
+        breaker=settings.gc.breaker,
     )
     if registry.policy.read_only:
         return []
     jobs = [collector(registry, windows), sweeper(registry, windows)] if settings.gc.enabled else []
     return jobs + ([purger(registry, windows, dry=purging.dryrun)] if purging.enabled else [])
+
+
+_MINUTE: Final = 60_000_000
 
 
 def _microseconds(span: timedelta) -> int:

@@ -66,7 +66,7 @@ class Node:
         self.db = open_database(url)
         self.store = FilesystemStore(blobs)
         self.registry = Registry(self.db, self.store, Policy(sparse=sparse, lease=LEASE, undo=UNDO), now=clock.now)
-        windows = Windows(TRASH, SECOND, ABANDONED, SECOND, SECOND)
+        windows = Windows(TRASH, SECOND, ABANDONED, SECOND, SECOND, gap=UNDO * 100)
         self.jobs = [make(self.registry, windows) for make in (collector, purger, sweeper)]
         self.router = Router(self.registry, OpenRules(), ROWS, catalog, V2())
 

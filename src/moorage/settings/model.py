@@ -23,6 +23,7 @@ from moorage.settings.values import (
     Seconds,
     Secret,
     Section,
+    Share,
     Size,
     Unread,
     lowercase,
@@ -223,6 +224,9 @@ class GC(Section):
     """How often to look."""
     orphans: Positive = timedelta(hours=24)
     """How often to look for stored bytes that no row names, as a power cut can leave them."""
+    breaker: Share = 0.05
+    """The share of all blobs that may be destroyed at once; with more due, collection stops until `moorage gc arm`. Up
+    to 100 blobs and 100 GiB always may. off switches it off."""
 
 
 class Limits(Section):

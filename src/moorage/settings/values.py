@@ -144,6 +144,18 @@ def parse_size(value: Any) -> int:
     return round(float(match[1]) * _SIZES[unit])
 
 
+def parse_share(value: Any) -> float:
+    """A part of a whole, from 0 to 1: `0.05`, `5%`, and `off` for all of it.  Raises ValueError."""
+    text = str(value).strip().lower()
+    if text in {"off", "false"}:
+        return 1.0
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)", text)
+    share = float(found[1]) / (100 if found[2] else 1) if found else -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"must be a share such as '5%' or 0.05, or 'off', not '{text}'")
+    return share
+
+
 def _positive(value: timedelta) -> timedelta:
     if not value:
         raise ValueError("must be longer than 0s")
@@ -171,6 +183,9 @@ Seconds = Annotated[
 ]
 Size = Annotated[
     int, BeforeValidator(parse_size), WithJsonSchema({"type": ["integer", "string"], "examples": [4194304, "64MiB"]})
+]
+Share = Annotated[
+    float, BeforeValidator(parse_share), WithJsonSchema({"type": ["number", "string"], "examples": ["5%", 0.05, "off"]})
 ]
 Secret = Annotated[str | None, Hidden()]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]

@@ -11,12 +11,11 @@ from typing import Final
 
 from moorage.core.intake import in_thread
 from moorage.core.registry import SECOND, Registry
-from moorage.features.gc import rows
+from moorage.db import collection
+from moorage.features.gc import clock, rows
+from moorage.features.gc.guard import Guard, log
 from moorage.jobs.job import Job
 from moorage.storage.store import BlobStore, StoredKey
-from moorage.telemetry import logger
-
-log: Final = logger("moorage.gc")
 
 _BATCH: Final = 50
 _LISTED: Final = 500
@@ -27,7 +26,8 @@ _ANSWER_AGAIN: Final = 3600 * 1_000_000
 @dataclass(frozen=True, slots=True)
 class Windows:
     """In microseconds: how long links wait in the trash, how often to look, when an upload is abandoned, and how often
-    to look for bytes that no row names.
+    to look for bytes that no row names; the longest gap between two looks that is believed to have passed; and the
+    share of all blobs that may be destroyed at once.
     """
 
     trash: int
@@ -35,23 +35,29 @@ class Windows:
     upload_age: int
     upload_interval: int
     orphan_interval: int
+    gap: int = 120 * SECOND
+    breaker: float = 0.05
 
 
 def collector(registry: Registry, windows: Windows) -> Job:
     """The job that reclaims content nothing refers to."""
+    guard = Guard(registry.db, windows.breaker)
 
     async def step() -> bool:
-        now, db = registry.now(), registry.db
+        now, db = await _now(registry, windows), registry.db
+        if not await guard.allows(now):
+            return False
         lease = now + registry.policy.lease
         found = await db.write(rows.purge_manifests, now, lease, _BATCH)
         found += await db.write(rows.unlink, now, now + windows.trash, _BATCH)
-        found += await db.write(rows.give_up, now, _BATCH)
+        given_up = await db.write(rows.give_up, now, _BATCH)
         keys = await db.write(rows.condemn, now, _BATCH)
         for key in keys:
             await in_thread(registry.store.delete, key)
         if keys:
             await db.write(rows.forget, keys)
-        return found + len(keys) >= _BATCH
+        guard.spend(given_up + len(keys))
+        return found + given_up + len(keys) >= _BATCH
 
     return Job("gc", windows.interval, step)
 
@@ -60,7 +66,7 @@ def purger(registry: Registry, windows: Windows, *, dry: bool = False) -> Job:
     """The job that forgets abandoned uploads (`storage.maintenance.uploadpurging`); `dry` only counts them."""
 
     async def step() -> bool:
-        now = registry.now()
+        now = await _now(registry, windows)
         before = now - windows.upload_age
         if dry:
             log.info("abandoned uploads would be removed", uploads=await registry.db.scan(rows.abandoned, before))
@@ -80,13 +86,15 @@ def sweeper(registry: Registry, windows: Windows) -> Job:
 
     async def step() -> bool:
         nonlocal listing
+        if not (await registry.db.read(collection.look)).armed:
+            return False
         if listing is None:
             listing = _batches(registry.store)
         batch = await in_thread(next, listing, None)
         if batch is None:
             listing = None
             return False
-        now = registry.now()
+        now = await _now(registry, windows)
         old = [(one.key, one.size) for one in batch if one.modified * SECOND < now - windows.trash]
         orphans = await registry.db.scan(rows.unnamed, [key for key, _ in old]) if old else set()
         if orphans:
@@ -96,6 +104,11 @@ def sweeper(registry: Registry, windows: Windows) -> Job:
         return True
 
     return Job("orphans", windows.orphan_interval, step)
+
+
+async def _now(registry: Registry, windows: Windows) -> int:
+    """The time by which things expire."""
+    return await registry.db.write(clock.tick, registry.now(), windows.gap, durable=False)
 
 
 def _batches(store: BlobStore) -> Iterator[list[StoredKey]]:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, or_, select, update
 
 from moorage.db.engine import Tx
 from moorage.db.schema import (
@@ -118,6 +118,38 @@ def give_up(tx: Tx, now: int, most: int) -> int:
         if row.storage_key is not None:
             _discard(tx, row.storage_key, row.digest, row.size, now)
     return len(found)
+
+
+def due(tx: Tx, now: int, most: int | None) -> tuple[int, int]:
+    """How many blobs, and bytes, the next steps would destroy; of each kind it counts at most `most`.
+
+    Bytes of abandoned uploads weigh nothing: nobody was promised them.
+    """
+    waited = select(trash_links.c.blob_id).where(trash_links.c.purge_after < now)
+    held = [
+        exists().where(links.c.blob_id == blobs.c.id),
+        exists().where(trash_links.c.blob_id == blobs.c.id, trash_links.c.purge_after >= now),
+        exists().where(trash_edges.c.blob_id == blobs.c.id),
+        exists().where(edges.c.blob_id == blobs.c.id),
+    ]
+    given_up = select(blobs.c.size).where(blobs.c.id.in_(waited), ~or_(*held))
+    trash = select(trash_blobs.c.size).where(trash_blobs.c.purge_after <= now, trash_blobs.c.size > 0)
+    return _sums(tx, *(kind.limit(most) for kind in (given_up, trash)))
+
+
+def total(tx: Tx) -> tuple[int, int]:
+    """How many blobs, and bytes, are stored, the trash included."""
+    return _sums(tx, select(blobs.c.size), select(trash_blobs.c.size).where(trash_blobs.c.size > 0))
+
+
+def _sums(tx: Tx, *kinds: Select[tuple[int]]) -> tuple[int, int]:
+    objects = size = 0
+    for kind in kinds:
+        sizes = kind.subquery()
+        count, bytes_ = func.count().label("count"), func.coalesce(func.sum(sizes.c.size), 0).label("bytes")
+        found = tx.execute(select(count, bytes_).select_from(sizes)).mappings().one()
+        objects, size = objects + int(found["count"]), size + int(found["bytes"])
+    return objects, size
 
 
 def condemn(tx: Tx, now: int, most: int) -> list[str]:
