@@ -1,15 +1,20 @@
 """No jump of the wall clock makes the collector take what is leased or referred to."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
+from moorage.db import jobs
 from moorage.db.engine import Database
 from moorage.features.gc import clock
 from moorage.features.gc.job import Windows, collector, purger
 from tests import make
+from tests.conftest import Served, missing
 from tests.model.nodes import ABANDONED, LEASE, SECOND, TRASH, Fleet
 
 MINUTE = 60 * SECOND
@@ -108,3 +113,49 @@ def test_it_is_the_wall_clock_where_that_goes_evenly(database: Database) -> None
     for minute in range(5):
         wall = 1_700_000_000 * SECOND + minute * MINUTE
         assert database.write_now(clock.tick, wall, 2 * MINUTE) == wall
+
+
+def test_a_job_does_not_wait_for_the_future_after_a_leap_back(database: Database) -> None:
+    now = 1_700_000_000 * SECOND
+    assert database.write_now(jobs.take, "gc", "a", now, MINUTE)
+    assert not database.write_now(jobs.take, "gc", "b", now, MINUTE), "it is leased"
+    assert not database.write_now(jobs.take, "gc", "b", now - 10 * MINUTE, MINUTE), "two clocks may differ a little"
+    assert database.write_now(jobs.take, "gc", "b", now - DAY, MINUTE)
+    database.write_now(jobs.done, "gc", "b", now, now + MINUTE, None)
+    assert not database.write_now(jobs.take, "gc", "a", now - 10 * MINUTE, MINUTE)
+    assert database.write_now(jobs.take, "gc", "a", now - DAY, MINUTE)
+
+
+@pytest.mark.parametrize("leap", ["+1d", "+30d", "-1d"])
+def test_a_server_whose_machine_leaps_in_time_keeps_what_is_leased(
+    serve: Callable[..., Served], tmp_path: Path, leap: str
+) -> None:
+    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not libraries:
+        missing("libfaketime")
+    now = tmp_path / "now"
+    now.write_text("+0d")
+    server = serve(
+        LD_PRELOAD=str(libraries[0]),
+        FAKETIME_TIMESTAMP_FILE=str(now),
+        FAKETIME_NO_CACHE="1",
+        DONT_FAKE_MONOTONIC="1",
+        REGISTRY_GC_INTERVAL="100ms",
+        REGISTRY_GC_TRASH="0s",
+    )
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        image = make.push_image(client, "acme/app", "1", b"{}", b"l" * 20_000)
+        assert make.push_blob(client, "acme/app", BLOB).status_code == 201
+        now.write_text(leap)
+        time.sleep(3)  # thirty looks
+        seen = datetime.strptime(client.get("/v2/").headers["Date"], "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+        assert abs(seen - datetime.now(UTC)) > timedelta(hours=20), "the server leapt"
+        assert client.get(f"/v2/acme/app/blobs/{DIGEST}").content == BLOB
+        assert client.get(f"/v2/acme/app/blobs/{make.digest(b'l' * 20_000)}").status_code == 200
+        assert client.get("/v2/acme/app/manifests/1").content == image
+        assert len(list((server.data / "blobs" / "u").glob("*/*"))) == 2
+        after = b"after" * 10_000
+        assert make.push_blob(client, "acme/app", after).status_code == 201
+        now.write_text("+0d")
+        time.sleep(2)
+        assert client.get(f"/v2/acme/app/blobs/{make.digest(after)}").content == after

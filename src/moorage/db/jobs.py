@@ -16,14 +16,18 @@ LEASE: Final = 60_000_000
 """Microseconds after which a job whose process has died is taken over."""
 
 
-def take(tx: Tx, name: str, holder: str, now: int) -> bool:
-    """Lease the job if it is due and nobody has it."""
+_SKEW: Final = 3600_000_000
+"""Microseconds by which the clocks of two servers may differ.  What lies further ahead was written by a clock that has
+been set back since."""
+
+
+def take(tx: Tx, name: str, holder: str, now: int, rhythm: int) -> bool:
+    """Lease the job if it is due and nobody has it; `rhythm` is the longest that it can be until it is due again."""
     _ADD.run(tx, name=name, due_at=0, leased_until=0, failures=0)
-    free = or_(jobs.c.leased_until < now, jobs.c.holder == holder)
+    due = or_(jobs.c.due_at <= now, jobs.c.due_at > now + rhythm + _SKEW)
+    free = or_(jobs.c.leased_until < now, jobs.c.leased_until > now + LEASE + _SKEW, jobs.c.holder == holder)
     taken = tx.execute(
-        update(jobs)
-        .where(jobs.c.name == name, jobs.c.due_at <= now, free)
-        .values(holder=holder, leased_until=now + LEASE)
+        update(jobs).where(jobs.c.name == name, due, free).values(holder=holder, leased_until=now + LEASE)
     )
     return bool(taken.rowcount)
 

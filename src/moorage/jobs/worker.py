@@ -21,7 +21,7 @@ async def run(db: Database, jobs: Sequence[Job], now: Callable[[], int]) -> None
     while True:
         for job in jobs:
             try:
-                if await db.write(rows.take, job.name, holder, now(), durable=False):
+                if await db.write(rows.take, job.name, holder, now(), job.rhythm, durable=False):
                     await _run(db, job, holder, now)
             except RegistryError as error:
                 logger(__name__).warning("a job could not be run", job=job.name, error=error.message)
@@ -33,7 +33,7 @@ async def _run(db: Database, job: Job, holder: str, now: Callable[[], int]) -> N
     try:
         while await job.step():
             await asyncio.sleep(0)
-            if not await db.write(rows.take, job.name, holder, now(), durable=False):
+            if not await db.write(rows.take, job.name, holder, now(), job.rhythm, durable=False):
                 return
     except Exception as raised:  # noqa: BLE001 - one job's failure is not another's
         error = str(raised)
