@@ -13,7 +13,12 @@ from tests.conftest import Served
 from tests.databases import Server
 
 Serve = Callable[..., Served]
-PAIRS = [("sqlite", "sqlite"), ("sqlite", "postgresql"), ("postgresql", "sqlite"), ("postgresql", "postgresql")]
+PAIRS = [
+    ("sqlite", "postgresql"),
+    ("postgresql", "sqlite"),
+    pytest.param("sqlite", "sqlite", marks=pytest.mark.slow),
+    pytest.param("postgresql", "postgresql", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)

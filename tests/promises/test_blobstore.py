@@ -87,3 +87,27 @@ def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="not a storage key"):
         store.open(key, 0, 1)
     store.close()
+
+
+def test_a_store_is_the_same_for_ever_and_no_other_is(tmp_path: Path) -> None:
+    stores = [FilesystemStore(tmp_path / name) for name in ("a", "a", "b")]
+    assert stores[0].identity == stores[1].identity != stores[2].identity
+    stores[2].become(stores[0].identity)
+    for store in stores:
+        store.close()
+    again = FilesystemStore(tmp_path / "b")
+    assert again.identity == stores[0].identity
+    assert sorted(one.name for one in (tmp_path / "b" / "blobs").iterdir()) == ["incarnation", "store", "u"]
+    again.close()
+
+
+def test_a_store_takes_over_an_identity(store: Store) -> None:
+    store.become("0" * 32)
+    assert store.identity == "0" * 32
+
+
+def test_a_store_whose_name_is_spoilt_is_not_opened(tmp_path: Path) -> None:
+    FilesystemStore(tmp_path).close()
+    (tmp_path / "blobs" / "store").write_text("?")
+    with pytest.raises(RegistryError, match="gc adopt"):
+        FilesystemStore(tmp_path)

@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from moorage.db import copies
 from moorage.db.engine import Database, Tx, open_database, parse_url
 from moorage.db.migrate import migrate, revision
+from moorage.db.migrations.head import HEAD
 from moorage.errors import Code, RegistryError
 
 _OWN: Final = {"state", "jobs"}
@@ -32,14 +33,20 @@ _AT_ONCE: Final = 200
 def save(database: Database, target: Path) -> None:
     """Write all rows as they are at this moment to `target`, a new file; durable when it returns.
 
-    Blocking.  Raises UNAVAILABLE or STORAGE_FULL; `target` is worthless then.
+    The database's schema must be this program's own.  Blocking.  Raises UNAVAILABLE or STORAGE_FULL; `target` is
+    worthless then.
     """
     from moorage.db.link import named
 
     try:
+        if database.dialect != "sqlite":
+            migrate(f"sqlite:///{target}")
         database.scan_now(_save, target)
     except sqlite3.Error as error:
-        raise named(error) from error
+        reason = named(error)
+        if isinstance(reason, RegistryError) and reason.code is Code.STORAGE_FULL:
+            raise RegistryError(Code.STORAGE_FULL, f"the disk of {target} is full; free some space") from error
+        raise reason from error
     except OSError as reason:
         raise RegistryError(Code.UNAVAILABLE, f"{target} cannot be written: {reason.strerror}") from reason
 
@@ -88,7 +95,8 @@ def _save(tx: Tx, target: Path) -> None:
     if tx.dialect == "sqlite":
         copies.copy(tx.raw, target)
         return
-    migrate(f"sqlite:///{target}", head=revision(tx))
+    if revision(tx) != HEAD:
+        raise RegistryError(Code.UNAVAILABLE, "the database's schema has just been changed by another program")
     with closing(sqlite3.connect(target, isolation_level=None)) as copy:
         copy.execute("BEGIN IMMEDIATE")
         for table, columns in _columns(copy).items():

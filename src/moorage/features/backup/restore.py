@@ -75,6 +75,8 @@ def restore(
         database.close_now()
     migrate(url, copy=False)
     try:
+        for left in work.glob("restoring.db.*"):  # by one that was killed
+            left.unlink()
         with record.draft(work / "restoring.db") as copy:
             shutil.copyfile(source / kept.database, copy)
             _write(copy, _prepare, kept, now)
