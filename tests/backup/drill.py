@@ -65,7 +65,7 @@ class Images:
 
 
 class Pushing:
-    """Pushes without a pause, in a thread of its own, while the `with` lasts."""
+    """Pushes one image after the other, in a thread of its own, while the `with` lasts."""
 
     def __init__(self, images: Images) -> None:
         self._images = images
@@ -85,7 +85,7 @@ class Pushing:
     def _run(self) -> None:
         number = 0
         try:
-            while not self._stop.is_set() and number < 500:
+            while not self._stop.wait(0.02) and number < 100:
                 self._images.push(f"busy-{number}")
                 number += 1
         except Exception as error:  # noqa: BLE001 - told in the end, in the test's own thread

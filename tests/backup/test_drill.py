@@ -13,6 +13,8 @@ from tests.conftest import Served
 from tests.databases import Server
 
 Serve = Callable[..., Served]
+
+pytestmark = pytest.mark.timeout(600)
 PAIRS = [
     ("sqlite", "postgresql"),
     ("postgresql", "sqlite"),

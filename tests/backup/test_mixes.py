@@ -17,6 +17,8 @@ from tests.conftest import Served, start
 
 Serve = Callable[..., Served]
 
+pytestmark = pytest.mark.timeout(600)
+
 QUICK = {
     "REGISTRY_GC_WINDOW": "1s",
     "REGISTRY_GC_TRASH": "0s",
@@ -82,12 +84,13 @@ def test_blobs_older_than_the_rows_are_unknown_and_heal_by_a_push(serve: Serve, 
     server = serve(data)
     images = Images(server.url)
     images.push("1")
-    shutil.copytree(data / "blobs", tmp_path / "older")
+    command("backup", tmp_path / "backup", data=data)
     images.push("2")
     server.stop()
     shutil.rmtree(data / "blobs")
-    shutil.copytree(tmp_path / "older", data / "blobs")
-    server = serve(data)
+    shutil.copytree(tmp_path / "backup" / "blobs", data / "blobs")
+    command("gc", "adopt", data=data)
+    server = serve(data, **QUICK)
     images.check(server.url, ["1"])
     for layer in images.acknowledged["2"][1][1:]:
         assert httpx.get(f"{server.url}/v2/acme/app/blobs/{make.digest(layer)}").status_code == 404

@@ -3,19 +3,25 @@
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from moorage.db.migrate import migrate
+from tests import make
 from tests.backup.drill import Images, command, files, new_files, refused
 from tests.cli.running import environment
 from tests.conftest import Served, missing
 
 Serve = Callable[..., Served]
+
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
@@ -67,6 +73,38 @@ def test_what_is_no_finished_backup_is_not_restored(tmp_path: Path) -> None:
     page.unlink()
     assert "never finished" in refused("restore", folder, data=new)
     assert files(new) == {}
+
+
+def test_a_backup_of_an_older_schema_is_brought_up_to_date_on_its_way(serve: Serve, tmp_path: Path) -> None:
+    folder, layer = tmp_path / "old", b"l" * 20_000
+    key = folder / "blobs/u/ab/abcd"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(layer)
+    manifest = make.image(b"{}", layer)
+    rows = folder / "moorage-then.db"
+    migrate(f"sqlite:///{rows}", head="0001")
+    with closing(sqlite3.connect(rows)) as old:
+        old.executescript(
+            f"""
+            INSERT INTO repositories VALUES (1, 'acme/app', 'library', 0, 0);
+            INSERT INTO blobs VALUES (1, '{make.digest(layer)}', {len(layer)}, 'blobs/u/ab/abcd', 0, NULL);
+            INSERT INTO blobs VALUES (2, '{make.digest(b"{}")}', 2, NULL, 0, x'7b7d');
+            INSERT INTO links VALUES (1, 1, 0, 0), (1, 2, 0, 0);
+            INSERT INTO manifests (id, repository_id, digest, media_type, size, pushed_at, content)
+                VALUES (1, 1, '{make.digest(manifest)}', '{make.IMAGE}', {len(manifest)}, 0, x'{manifest.hex()}');
+            INSERT INTO edges VALUES (1, 0, 1, '{make.digest(b"{}")}', 'config', 2, NULL),
+                                     (1, 1, 1, '{make.digest(layer)}', 'layer', 1, NULL);
+            INSERT INTO tags VALUES (1, '1', 1, 0);
+            """
+        )
+    page = {"format": 1, "at": "then", "schema": "0001", "store": "0" * 32, "database": rows.name, "repositories": 1}
+    page |= {"manifests": 1, "blobs": 2, "files": 1, "size": len(layer), "missing": []}
+    (folder / "backup.json").write_text(json.dumps(page))
+    command("restore", folder, data=tmp_path / "new")
+    restored = Images(serve(tmp_path / "new").url)
+    restored.acknowledged["1"] = (manifest, [b"{}", layer])
+    restored.check(restored.url)
+    assert not list((tmp_path / "new").glob("*.before-*"))
 
 
 @pytest.mark.usefixtures("images")
