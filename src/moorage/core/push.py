@@ -1,11 +1,12 @@
 """Pushing manifests (distribution-spec, "Pushing manifests")."""
 
+import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from moorage.access.permit import Action, Permit
-from moorage.core.intake import in_thread
 from moorage.core.ports import PushManifest
 from moorage.core.precondition import ALWAYS, Precondition
 from moorage.core.registry import Policy, Registry, read_only
@@ -20,6 +21,9 @@ from moorage.oci.names import Reference, Tag
 
 _LARGE: Final = 64 * 1024
 """A larger manifest is parsed in a thread."""
+
+_PARSER: Final = ThreadPoolExecutor(1, "moorage-parse")
+"""One at a time: parsing never lets go of the interpreter, so more would only take more memory at once."""
 
 _NAMED: Final = 5
 """How many missing digests the message spells out; the detail has them all."""
@@ -83,7 +87,7 @@ async def manifest(
             digest=str(digest),
         )
     if len(content) > _LARGE:
-        parsed = await in_thread(Manifest.parse, content, content_type)
+        parsed = await asyncio.get_running_loop().run_in_executor(_PARSER, Manifest.parse, content, content_type)
     else:
         parsed = Manifest.parse(content, content_type)
     _check_urls(policy, parsed)

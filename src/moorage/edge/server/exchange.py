@@ -32,6 +32,9 @@ def _carry_on(coroutine: Coroutine[Any, Any, Response], awaited: Any) -> Generat
             try:
                 sent = yield awaited
             except BaseException as thrown:  # noqa: BLE001 - cancellation and all: it is the coroutine's
+                # A future keeps what it raised, that its traceback, and that this frame: with the future in it, all
+                # that a failed request held (megabytes, where a manifest was refused) would wait for the collector.
+                awaited = None
                 awaited = coroutine.throw(thrown)
             else:
                 awaited = coroutine.send(sent)
@@ -174,6 +177,8 @@ class Exchange:
         else:
             transport.write(head)
             transport.write(body)
+        if len(body) > files.SMALL and self._wire.flow.write_paused:
+            self._wire.shared.unsent.add(self._wire, len(body))
         self._over(response, len(body), keep=self._keep)
 
     def _send_file(self, response: Response, head: bytes, body: FileRange) -> None:
