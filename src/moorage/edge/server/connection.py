@@ -125,6 +125,7 @@ class Connection(HeadReader):
         self.gone = True
         self._deadline = self.flush_by = NEVER
         self._waiting = b""
+        self.shared.unsent.remove(self)
         if self._seated:
             self._seated = False
             self.shared.seats.leave()
@@ -145,6 +146,7 @@ class Connection(HeadReader):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.flush_by = NEVER
+        self.shared.unsent.remove(self)
         if self._exchange is None:
             self._go_on()
 
@@ -281,7 +283,8 @@ class Connection(HeadReader):
             body.end()
         else:
             body.wake()
-            if len(body.backlog) >= HIGH_WATER:
+            # What a large buffer will take over anyway need not be collected here while the handler is busy.
+            if len(body.backlog) >= (TAKEN_OVER if self._is_large() else HIGH_WATER):
                 self.flow.pause_reading()
 
     def _body_failed(self, error: RegistryError) -> None:
@@ -352,7 +355,10 @@ class Connection(HeadReader):
             return False
         if not unread:
             return True
-        return self._chunks is None and not self._continue and self._left <= DROPPED
+        if self._chunks is not None or self._continue or self._left > DROPPED:
+            return False
+        self.flow.resume_reading()  # what was at hand of the body may have been enough to pause
+        return True
 
     def over(self, *, keep: bool) -> None:
         """The exchange is over: on to the next request, or the end."""

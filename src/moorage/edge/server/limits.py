@@ -23,6 +23,8 @@ class Limits:
     """How long a client may take nothing of its answer; then the connection is aborted."""
     drain_seconds: float = 5
     """How long running exchanges may go on once the server is told to stop."""
+    unsent_bytes: int = 256 * MIB
+    """How much of answers may wait in memory for clients that do not take them; then the oldest are aborted."""
     connections: int | None = None
     """The most connections at a time; further ones are answered 503 and closed."""
 

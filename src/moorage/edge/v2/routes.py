@@ -3,8 +3,9 @@
 Paths are read from the right: a repository may itself be called `tags/list` or end in `blobs/uploads`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from moorage.access.actor import Actor
@@ -32,12 +33,18 @@ class Call:
     settings: "V2"
 
 
+LARGE_MANIFESTS: Final = 16
+"""How many manifests of megabytes are held in memory at a time; further ones wait, unread."""
+
+
 @dataclass(frozen=True, slots=True)
 class V2:
-    """Settings of the protocol's lists."""
+    """Settings of the protocol."""
 
     catalog_most: int = 1000
     tags_most: int = 1000
+    large_manifests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_MANIFESTS))
+    """Places for large manifests on their way in."""
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -61,6 +68,11 @@ class Router:
 
     async def respond(self, request: Request) -> Response:
         """Answer any request below `/v2`.  Raises only `Interrupted`."""
+        response = await self._answer(request)
+        response.headers.append(_SANDBOX)
+        return response
+
+    async def _answer(self, request: Request) -> Response:
         try:
             return await self._dispatch(request)
         except RegistryError as raised:
@@ -105,6 +117,9 @@ class Router:
         permit: CatalogPermit = self._rules.permit_catalog(actor)
         return await self._catalog(self._registry, self._rules, request, permit, self._v2.catalog_most)
 
+
+_SANDBOX: Final = ("Content-Security-Policy", "default-src 'none'; sandbox")
+"""What was pushed is never a page on our own origin, whatever a browser takes it for."""
 
 _ABSENT: Final = {Code.NAME_INVALID: Code.NAME_UNKNOWN, Code.TAG_INVALID: Code.MANIFEST_UNKNOWN}
 _NOUNS: Final = ("manifests", "blobs", "referrers")
