@@ -43,7 +43,11 @@ NOTED: Final = FORWARDED | {"content-length", "expect", "host", "transfer-encodi
 """The headers the server itself reads."""
 
 _END: Final = b"\r\n\r\n"
+FIELDS: Final = 256
+"""Most header fields of a request: short ones take many times their bytes in memory."""
 _NAMES: Final = 512
+_NAME: Final = 64
+"""Only so long a name is remembered, in bytes."""
 _lower_names: dict[bytes, str] = {}
 
 
@@ -101,6 +105,8 @@ class HeadReader(HttpToolsProtocol):
                     Code.HEADERS_TOO_LARGE, f"the request's header is larger than {self._header_bytes} bytes"
                 )
             self._feed(rest if cut == len(rest) else rest[:cut])
+            if len(self.fields) > FIELDS:
+                raise RegistryError(Code.HEADERS_TOO_LARGE, f"the request's header has more than {FIELDS} fields")
             rest = rest[cut:]
             if end < 0:
                 self.partial = True
@@ -132,6 +138,8 @@ class HeadReader(HttpToolsProtocol):
         self.noted = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.fields) > FIELDS:
+            return  # too many already, and refused as soon as this piece is read
         key = _lower_names.get(name) or _lower(name)
         text = value.decode("latin-1").strip(" \t")
         if key in NOTED:
@@ -154,6 +162,6 @@ class HeadReader(HttpToolsProtocol):
 
 def _lower(name: bytes) -> str:
     lower = name.decode("ascii").lower()
-    if len(_lower_names) < _NAMES:
+    if len(_lower_names) < _NAMES and len(name) <= _NAME:
         _lower_names[name] = lower
     return lower
