@@ -28,6 +28,8 @@ from moorage.storage.store import Appending, BlobStore, Content, File, Parts, St
 
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_LINK: Final = os.O_CLOEXEC | os.O_NOFOLLOW
+"""Our files are never symbolic links: one that lies in their place would lead a write, or a client, elsewhere."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -44,7 +46,7 @@ class FilesystemStore:
 
     def append(self, key: str, parts: Parts, /) -> Appending:
         with _explained("write a blob"):
-            fd = os.open(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            fd = os.open(self._path(key), os.O_WRONLY | os.O_CREAT | _NO_LINK, 0o640)
             try:
                 return _FileAppending(fd, sum(parts))
             except BaseException:
@@ -66,8 +68,10 @@ class FilesystemStore:
 
     def open(self, key: str, start: int, stop: int, /) -> Content:
         try:
-            fd = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            fd = os.open(self._path(key), os.O_RDONLY | _NO_LINK)
+        except OSError as reason:
+            if reason.errno not in {errno.ENOENT, errno.ELOOP}:
+                raise
             raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
         return File(fd, start, stop - start, os.fstat(fd).st_size)
 
@@ -149,7 +153,7 @@ class _FileAppending:
 def _whole(path: str, size: int) -> int:
     """Open a file that must have `size` bytes, and take the turn at it."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | _NO_LINK)
     except FileNotFoundError:
         raise _lost() from None
     try:
@@ -198,7 +202,7 @@ def _incarnation(path: Path) -> tuple[int, str]:
 
     The lock is held, shared, for the life of the process.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o640)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
