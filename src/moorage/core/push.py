@@ -25,6 +25,9 @@ _LARGE: Final = 64 * 1024
 _PARSER: Final = ThreadPoolExecutor(1, "moorage-parse")
 """One at a time: parsing never lets go of the interpreter, so more would only take more memory at once."""
 
+_URL: Final = 1024
+"""The longest URL that is held against an operator's rules, some of which take the square of its length."""
+
 _NAMED: Final = 5
 """How many missing digests the message spells out; the detail has them all."""
 
@@ -87,13 +90,18 @@ async def manifest(
             digest=str(digest),
         )
     if len(content) > _LARGE:
-        parsed = await asyncio.get_running_loop().run_in_executor(_PARSER, Manifest.parse, content, content_type)
+        parsed = await asyncio.get_running_loop().run_in_executor(_PARSER, _parse, policy, content, content_type)
     else:
-        parsed = Manifest.parse(content, content_type)
-    _check_urls(policy, parsed)
+        parsed = _parse(policy, content, content_type)
     act = PushManifest(digest, parsed, len(content), wanted)
     await registry.db.write(_put, registry, permit, act, content, reference, only_if)
     return Pushed(digest, parsed.subject.digest if parsed.subject else None, wanted)
+
+
+def _parse(policy: Policy, content: bytes, content_type: str | None) -> Manifest:
+    parsed = Manifest.parse(content, content_type)
+    _check_urls(policy, parsed)
+    return parsed
 
 
 def _put(
@@ -182,7 +190,15 @@ def _may_be_absent(policy: Policy, one: Descriptor) -> bool:
 def _check_urls(policy: Policy, manifest: Manifest) -> None:
     """Docker Registry's `validation.manifests.urls`: with neither list, any URL is let through; we fetch none."""
     allowed, denied = policy.urls_allowed, policy.urls_denied
+    if not allowed and not denied:
+        return
     for url in (url for one in manifest.references for url in one.urls):
+        if len(url) > _URL:
+            raise RegistryError(
+                Code.MANIFEST_INVALID,
+                f"a URL in the manifest has {len(url)} characters; {_URL} are the most where there are rules for URLs",
+                length=len(url),
+            )
         unlisted = allowed and not any(re.search(rule, url) for rule in allowed)
         if unlisted or any(re.search(rule, url) for rule in denied):
             raise RegistryError(
