@@ -202,7 +202,9 @@ class Connection(HeadReader):
             self._complete_request(request)
             request.body = self._expect_body()
         except RegistryError as error:
-            request.path = request.path or self.url.decode("latin-1")
+            if not request.path and self.url.startswith(b"/"):
+                # For the log, which must not have what stands in a query or, as a password, in front of a host.
+                request.path = self.url.partition(b"?")[0].decode("latin-1")
             self._refused = True
             exchange.refuse(render(error), observed=True)
             return b""
