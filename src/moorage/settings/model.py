@@ -235,7 +235,7 @@ class Limits(Section):
     idle_seconds: Annotated[Seconds, Field(gt=0)] = 75
     """How long a connection may wait for its next request."""
     body_seconds: Annotated[Seconds, Field(gt=0)] = 60
-    """How long a body may stand still while it arrives."""
+    """How long a body may take for its next 16 KiB, or its end."""
     send_seconds: Annotated[Seconds, Field(gt=0)] = 60
     """How long a client may read nothing of an answer."""
     connections: PositiveInt | None = None

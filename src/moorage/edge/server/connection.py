@@ -36,6 +36,8 @@ DROPPED: Final = 256 * KIB
 """An unread rest of a body up to this size is read and dropped to keep the connection."""
 LINGER_BYTES: Final = 8 * MIB
 LINGER_SECONDS: Final = 5
+LEAST: Final = 16 * KIB
+"""What a body must bring in `body_seconds`, or come to its end: a byte a minute keeps no upload open."""
 TURNS: Final = 16
 """Pipelined requests that are answered before other connections get their turn."""
 
@@ -66,6 +68,10 @@ class Connection(HeadReader):
         self._left = 0
         """Bytes still to come of a body of known length."""
         self._chunks: Chunks | None = None
+        self._patience = 0.0
+        """How long the handler would wait for the next LEAST bytes of a body, or its end."""
+        self._brought = 0
+        """How many of those have come."""
         self._come = 0
         """Bytes of a chunked body that have come through us."""
         self._intake: Intake | None = None
@@ -240,6 +246,7 @@ class Connection(HeadReader):
         else:
             self._left = length
         self._continue = expects_continue(self.version, self.noted)
+        self._patience, self._brought = self.shared.limits.body_seconds, 0
         self._body = Incoming(self, self.shared.pool, length)
         return self._body
 
@@ -272,11 +279,18 @@ class Connection(HeadReader):
             ended = self._chunks.ended
             if ended:
                 self._chunks = None
-        if body is None:
-            self._deadline = self.loop.time() + self.shared.limits.body_seconds
-        else:
+        if body is not None:
+            self._bring(len(data) - len(rest))
             self._hand_on(body, ended=ended)
         return rest
+
+    def _bring(self, count: int) -> None:
+        """So many bytes of the body have come: time that was waited counts against the next, until they are enough."""
+        self._brought += count
+        if self._brought >= LEAST:
+            self._brought, self._patience = 0, self.shared.limits.body_seconds
+        elif self._deadline != NEVER:
+            self._patience = max(0.0, self._deadline - self.loop.time())
 
     def _hand_on(self, body: Incoming, *, ended: bool) -> None:
         if body.waiting:
@@ -302,7 +316,7 @@ class Connection(HeadReader):
         if self._continue:
             self._continue = False
             self.transport.write(CONTINUE)
-        self._deadline = self.loop.time() + self.shared.limits.body_seconds
+        self._deadline = self.loop.time() + self._patience
         if self._intake is None and self._is_large():
             assert self._body is not None
             self._intake = Intake(self, self._body, self.shared.pool, self._left, self._chunks)
@@ -316,10 +330,12 @@ class Connection(HeadReader):
     def _is_large(self) -> bool:
         return self.plain and (self._left > TAKEN_OVER or (self._chunks is not None and self._come > TAKEN_OVER))
 
-    def body_arrives(self) -> None:
-        self._deadline = self.loop.time() + self.shared.limits.body_seconds
+    def body_arrives(self, count: int) -> None:
+        self._bring(count)
+        self._deadline = self.loop.time() + self._patience
 
     def body_pauses(self) -> None:
+        self._bring(0)
         self._deadline = NEVER
         self.flow.pause_reading()
 

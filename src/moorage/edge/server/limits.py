@@ -18,7 +18,7 @@ class Limits:
     idle_seconds: float = 75
     """How long a connection may wait for its next request before it is closed."""
     body_seconds: float = 60
-    """How long a body that is being read may bring no byte; then 408."""
+    """How long a body that is being read may take for its next 16 KiB, or its end; then 408."""
     send_seconds: float = 60
     """How long a client may take nothing of its answer; then the connection is aborted."""
     drain_seconds: float = 5
