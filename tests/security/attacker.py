@@ -29,7 +29,7 @@ def connect(server: Served, *, window: int | None = None) -> socket.socket:
     one = socket.socket()
     if window is not None:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
-    one.settimeout(60)
+    one.settimeout(30)
     one.connect(("127.0.0.1", server.port))
     return one
 
