@@ -132,7 +132,7 @@ class HeadReader(HttpToolsProtocol):
         return self._first if b"\n" in self._first.lstrip(b"\r\n") else self._first + piece
 
     def _check_line(self) -> None:
-        """The parser forgives more in the first line than others do: further spaces, and protocols that are not HTTP."""
+        """The parser forgives more in a first line than others do: further spaces, protocols that are not HTTP."""
         line = b"%b %b HTTP/%b\r\n" % (self.method.encode(), self.url, self.version.encode())
         if not self._first.startswith(line) and not self._first.lstrip(b"\r\n").startswith(line):
             raise RegistryError(Code.REQUEST_INVALID, "the first line must be a method, a target and HTTP/1.1")
