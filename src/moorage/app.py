@@ -9,6 +9,8 @@ from typing import Final
 
 from moorage.access.rules import OpenRules
 from moorage.core.registry import Policy, Registry
+from moorage.db.aftermath import check_after_crash
+from moorage.db.ballast import SIZE as BALLAST
 from moorage.db.engine import Database, open_database
 from moorage.db.migrate import migrate
 from moorage.edge.dress import with_headers
@@ -72,8 +74,9 @@ def build(settings: Settings) -> Application:
 def _database(url: str) -> Database:
     """The database, with the schema that this program needs.  Raises RegistryError that says which, and why not."""
     try:
+        check_after_crash(url)
         migrate(url)
-        return open_database(url)
+        return open_database(url, ballast=BALLAST)
     except RegistryError as error:
         # There is no client yet whom the driver's own words would tell too much.
         cause = getattr(error.__cause__, "orig", error.__cause__)
@@ -97,6 +100,7 @@ def _policy(settings: Settings) -> Policy:
         tags_per_push=settings.limits.tags_per_push,
         lease=_microseconds(settings.gc.window),
         undo=_microseconds(settings.gc.undo),
+        reserve=settings.storage.reserve,
     )
 
 

@@ -228,7 +228,9 @@ def named(error: BaseException, *, writing: bool = True) -> BaseException:
     """The RegistryError that a failure of the server stands for; any other error as it is."""
     state = _state(error)
     if state == "53100":
-        made = RegistryError(Code.STORAGE_FULL, "the disk of the registry's database is full; free some space")
+        made = RegistryError(
+            Code.STORAGE_FULL, "the disk of the registry's database is full; its operator must free or add space"
+        )
     elif state == "55P03":
         made = RegistryError(Code.UNAVAILABLE, "another request keeps the rows that are needed; try again shortly")
     elif state == "57014":
