@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from moorage.access.rules import OpenRules
+from moorage.core.intake import in_thread
 from moorage.core.registry import Policy, Registry
 from moorage.db.aftermath import check_after_crash
 from moorage.db.ballast import SIZE as BALLAST
@@ -52,7 +53,7 @@ def build(settings: Settings) -> Application:
     router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries, settings.tags.maxtags))
 
     async def storage_check() -> None:
-        store.check()
+        await in_thread(store.check)
 
     async def work() -> None:
         if jobs:

@@ -143,6 +143,10 @@ class SQLite(Database):
 
     async def ping(self) -> None:
         await self.read(_ask)
+        if not os.access(self._path, os.W_OK):
+            raise RegistryError(
+                Code.UNAVAILABLE, "the registry's database file cannot be written: check its owner, mode and disk"
+            )
 
     def room(self) -> int | None:
         try:

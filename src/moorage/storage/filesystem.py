@@ -29,6 +29,8 @@ from moorage.storage.store import Appending, BlobStore, Content, File, Parts, St
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
+"""What file systems and kernels say that know no files without a name."""
 
 
 class FilesystemStore:
@@ -101,6 +103,11 @@ class FilesystemStore:
 
     def check(self) -> None:
         with _explained("write to the blob storage", self._root):
+            try:
+                os.close(os.open(self._uploads / "00", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o640))
+            except OSError as reason:
+                if reason.errno not in _FULL | _NO_TMPFILE:  # a full disk still serves and deletes
+                    raise
             if not os.access(self._uploads, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self._root)
             if os.statvfs(self._uploads).f_flag & os.ST_RDONLY:
@@ -210,7 +217,8 @@ def _lock(fd: int) -> None:
 def _incarnation(path: Path) -> tuple[int, str]:
     """Share the store's incarnation with the processes that have it open, or begin a new one if there are none.
 
-    The lock is held, shared, for the life of the process.
+    The lock is held, shared, for the life of the process: on a descriptor that can only read, so that the disk can
+    be made read-only under a registry that is idle.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
@@ -219,8 +227,12 @@ def _incarnation(path: Path) -> tuple[int, str]:
         pass
     else:
         os.pwrite(fd, secrets.token_hex(16).encode(), 0)
-    fcntl.flock(fd, fcntl.LOCK_SH)
-    return fd, os.pread(fd, 32, 0).decode()
+    witness = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Both locks are ours and exclude each other, so there is a moment without any.  Who comes in between begins an
+    # incarnation anew: then hashes are made again from the bytes, no more.
+    os.close(fd)
+    fcntl.flock(witness, fcntl.LOCK_SH)
+    return witness, os.pread(witness, 32, 0).decode()
 
 
 @contextmanager
