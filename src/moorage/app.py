@@ -13,6 +13,7 @@ from moorage.core.registry import Policy, Registry
 from moorage.db.aftermath import check_after_crash
 from moorage.db.ballast import SIZE as BALLAST
 from moorage.db.engine import Database, open_database
+from moorage.db.link import is_damaged
 from moorage.db.migrate import migrate
 from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
@@ -85,6 +86,8 @@ def _database(url: str) -> Database:
             why = error.message
         else:
             why = redact_text(" ".join(str(cause).split()))
+            if is_damaged(error.__cause__):
+                why = f"{error.message} ({why})"
         raise RegistryError(error.code, f"the database {redact_url(url)} cannot be used: {why}") from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from moorage.db.engine import parse_url
+from moorage.db.link import is_damaged
 from moorage.errors import Code, RegistryError
 
 _MOST: Final = 256 * 1024 * 1024
@@ -36,11 +37,9 @@ def check_after_crash(url: str) -> None:
 
 
 def _first_fault(path: Path) -> str | None:
-    from moorage.db.link import is_damaged
-    from moorage.db.sqlite import connect
-
     try:
-        with closing(connect(path, 10)) as raw:
+        # Read-only, so that closing does not carry the log over into a file that will be wanted as it was.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=10, uri=True)) as raw:
             ((found,),) = raw.execute("PRAGMA quick_check(1)").fetchall()
     except sqlite3.Error as error:
         return str(error) if is_damaged(error) else None

@@ -186,14 +186,15 @@ class SQLite(Database):
         """
         ((busy, _, _),) = link.tx.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         if busy:
-            raise RegistryError(
-                Code.UNAVAILABLE, "the registry's database recovers from an error of its disk; try again shortly"
-            )
-        log = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            raise _recovering()
         try:
-            os.fsync(log)
-        finally:
-            os.close(log)
+            log = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(log)
+            finally:
+                os.close(log)
+        except OSError as reason:
+            raise _recovering() from reason
 
     def _reader(self) -> Link:
         """This thread's connection for reading.  A later thread with the same id takes over a dead one's."""
@@ -245,6 +246,12 @@ def create_file(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _recovering() -> RegistryError:
+    return RegistryError(
+        Code.UNAVAILABLE, "the registry's database recovers from an error of its disk; try again shortly"
+    )
 
 
 def _ask(tx: Tx) -> Any:
