@@ -8,6 +8,7 @@ reading the data again.  Elsewhere the state is `None` and the bytes are hashed 
 import ctypes
 import hashlib
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -87,7 +88,7 @@ def hasher(algorithm: str = CANONICAL) -> Hasher:
 def resume(state: bytes | None, digest: Digest) -> Hasher | None:
     """Continue from a saved state that must stand for `digest`; None if it cannot be trusted."""
     crypto = _libcrypto()
-    if state is None or crypto is None or len(state) != crypto[digest.algorithm].size:
+    if state is None or crypto is None or not _fits(crypto[digest.algorithm], state):
         return None
     continued = _Saved(crypto[digest.algorithm], state)
     return continued if continued.digest() == digest else None
@@ -108,11 +109,12 @@ class _Plain:
 
 @dataclass(frozen=True, slots=True)
 class _Algorithm:
-    """One of libcrypto's SHA-2 families: its context's size in bytes and its three functions."""
+    """One of libcrypto's SHA-2 families: the sizes of its context, digest and blocks, and its three functions."""
 
     name: str
     size: int
     length: int
+    block: int
     init: Callable[..., int]
     update: Callable[..., int]
     final: Callable[..., int]
@@ -160,13 +162,28 @@ def _libcrypto() -> dict[str, _Algorithm] | None:
     try:
         library = ctypes.CDLL("libcrypto.so.3")
         found = {
-            "sha256": _Algorithm("sha256", 112, 32, library.SHA256_Init, library.SHA256_Update, library.SHA256_Final),
-            "sha512": _Algorithm("sha512", 216, 64, library.SHA512_Init, library.SHA512_Update, library.SHA512_Final),
+            "sha256": _Algorithm(
+                "sha256", 112, 32, 64, library.SHA256_Init, library.SHA256_Update, library.SHA256_Final
+            ),
+            "sha512": _Algorithm(
+                "sha512", 216, 64, 128, library.SHA512_Init, library.SHA512_Update, library.SHA512_Final
+            ),
         }
         works = all(_resumes(algorithm) for algorithm in found.values())
     except (OSError, AttributeError):
         return None
     return found if works else None
+
+
+def _fits(algorithm: _Algorithm, state: bytes) -> bool:
+    """Whether libcrypto stays within its struct with this state: it believes how many bytes wait for their block.
+
+    That and the digest's length are the struct's last two members.
+    """
+    if len(state) != algorithm.size:
+        return False
+    waiting, length = struct.unpack("=II", state[-8:])
+    return bool(waiting < algorithm.block and length == algorithm.length)
 
 
 def _resumes(algorithm: _Algorithm) -> bool:
@@ -176,4 +193,4 @@ def _resumes(algorithm: _Algorithm) -> bool:
     first.update(halves[0])
     second = _Saved(algorithm, first.state())
     second.update(halves[1])
-    return second.digest() == Digest.of(b"".join(halves), algorithm.name)
+    return _fits(algorithm, first.state()) and second.digest() == Digest.of(b"".join(halves), algorithm.name)
