@@ -189,12 +189,14 @@ class SQLite(Database):
             raise _recovering()
         try:
             log = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(log)
-            finally:
-                os.close(log)
+        except FileNotFoundError:
+            return
+        try:
+            os.fsync(log)
         except OSError as reason:
             raise _recovering() from reason
+        finally:
+            os.close(log)
 
     def _reader(self) -> Link:
         """This thread's connection for reading.  A later thread with the same id takes over a dead one's."""

@@ -38,14 +38,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Makes a disk of some MiB: ext4 in a loop image, made with further options of mkfs, or `kind="tmpfs"`."""
+    """Makes a disk of some MiB: ext4 in a loop image, made with further options of mkfs, or `kind="tmpfs"`.
+
+    It is mounted in the test's own folder, or `at` another.
+    """
     if os.geteuid() != 0:
         missing("root, to mount")
     mounted: list[Path] = []
 
-    def make(name: str, size: int = 64, *options: str, kind: str = "ext4") -> Path:
-        point = tmp_path / name
-        point.mkdir()
+    def make(name: str, size: int = 64, *options: str, kind: str = "ext4", at: Path | None = None) -> Path:
+        point = at or tmp_path / name
+        point.mkdir(exist_ok=True)
         if kind == "tmpfs":
             command = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "none", point]
         else:
@@ -64,6 +67,7 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     yield make
     for point in reversed(mounted):
         subprocess.run(["umount", "-l", point], check=True)
+        point.rmdir()
 
 
 @pytest.fixture

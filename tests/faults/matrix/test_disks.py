@@ -203,6 +203,21 @@ def test_f05_no_inodes_left_is_told_as_such(disk: Disk, registry: Start, connect
     healthy(client, "acme/app", 1000)
 
 
+def test_f05_a_full_folder_for_temporary_files_hinders_nobody(
+    disk: Disk, registry: Start, connect: Connect, tmp_path: Path
+) -> None:
+    temporary = disk("tmp", 1, kind="tmpfs")
+    fill(temporary)
+    server = registry(tmp_path / "data", TMPDIR=str(temporary), SQLITE_TMPDIR=str(temporary))
+    client = connect(server)
+    content = layer(1, 20 * MIB)
+    body = make.push_image(client, "acme/app", "1", b"{}", content, annotations={"large": "x" * 1_000_000})
+    kept(client, {"1": body})
+    assert client.delete("/v2/acme/app/manifests/1").status_code == 202
+    assert {one.name for one in temporary.iterdir()} == {"filler"}
+    assert "Traceback" not in server.log.read_text()
+
+
 @pytest.mark.parametrize("call", ["pwrite64:error=EDQUOT", "pwrite64:error=ENOSPC", "pwrite64:error=EFBIG"])
 def test_f05_a_quota_or_a_limit_refuses_one_push(registry: Start, connect: Connect, call: str) -> None:
     server = registry()

@@ -2,18 +2,20 @@
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests import make
 from tests.conftest import Served
-from tests.databases import Server
-from tests.faults.matrix.means import healthy, layer, told, until
+from tests.databases import Server, cluster
+from tests.faults.matrix.means import fill, healthy, layer, told, until
 from tests.faults.matrix.proxy import Proxy
 
 Start = Callable[..., Served]
@@ -174,6 +176,48 @@ def test_f10_a_black_hole_before_postgresql_hangs_nobody(
         progress(load, BACK)
         until(lambda: client.get("/readyz").status_code == 200, BACK)
     load.judge(client)
+    healthy(client, "acme/app", 1)
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.fixture
+def small_cluster(disk: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, Path]]:
+    """A PostgreSQL whose files lie on a disk of 160 MiB, and that disk."""
+    # Not below pytest's own folder: that is closed to PostgreSQL's user, and too long for a socket's name.
+    place = disk("pg", 160, at=Path(tempfile.mkdtemp(prefix="moorage-disk-")))
+    place.chmod(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    with cluster() as server:
+        monkeypatch.undo()
+        yield server, place
+
+
+def test_f05_a_full_disk_of_postgresql_refuses_pushes_and_recovers(
+    small_cluster: tuple[Server, Path], registry: Start, connect: Connect
+) -> None:
+    server_of_rows, place = small_cluster
+    server = registry(REGISTRY_DATABASE_URL=server_of_rows.create(schema=False))
+    client = connect(server)
+    body = make.push_image(client, "acme/app", "first", b"{}", layer(1))
+    filler = fill(place)
+    headers = {"Content-Type": make.IMAGE}
+    refusals = []
+    for number in range(40):
+        large = make.image(b"{}", layer(1), annotations={"number": f"{number:07}" * 100_000})
+        answer = client.put(f"/v2/acme/app/manifests/t{number}", content=large, headers=headers)
+        if answer.status_code != 201:
+            refusals.append(answer)
+    assert refusals
+    for answer in refusals:
+        assert make.code(answer) in {"STORAGE_FULL", "UNAVAILABLE"}, answer.text
+        assert answer.status_code in (507, 503)
+    filler.unlink()
+
+    def pulled() -> bool:
+        return client.get("/v2/acme/app/manifests/first").content == body
+
+    until(pulled, BACK)
+    until(lambda: client.get("/readyz").status_code == 200, BACK)
     healthy(client, "acme/app", 1)
     assert "Traceback" not in server.log.read_text()
 

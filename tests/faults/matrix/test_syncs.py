@@ -41,8 +41,9 @@ def sound(data: Path) -> None:
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-@pytest.mark.parametrize("place", ["log", "database", "blob", "folder"])
-@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize(
+    ("place", "error"), [("log", "EIO"), ("log", "ENOSPC"), ("database", "EIO"), ("blob", "EIO"), ("folder", "EIO")]
+)
 def test_f06_a_failed_sync_fails_its_request_and_loses_nothing(
     registry: Start, connect: Connect, place: str, error: str
 ) -> None:
