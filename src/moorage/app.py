@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from moorage.access.rules import OpenRules
+from moorage.core.intake import in_thread
 from moorage.core.registry import Policy, Registry
+from moorage.db.aftermath import check_after_crash
+from moorage.db.ballast import SIZE as BALLAST
 from moorage.db.engine import Database, open_database
+from moorage.db.link import is_damaged
 from moorage.db.migrate import migrate
 from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
@@ -50,7 +54,7 @@ def build(settings: Settings) -> Application:
     router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries, settings.tags.maxtags))
 
     async def storage_check() -> None:
-        store.check()
+        await in_thread(store.check)
 
     async def work() -> None:
         if jobs:
@@ -72,8 +76,9 @@ def build(settings: Settings) -> Application:
 def _database(url: str) -> Database:
     """The database, with the schema that this program needs.  Raises RegistryError that says which, and why not."""
     try:
+        check_after_crash(url)
         migrate(url)
-        return open_database(url)
+        return open_database(url, ballast=BALLAST)
     except RegistryError as error:
         # There is no client yet whom the driver's own words would tell too much.
         cause = getattr(error.__cause__, "orig", error.__cause__)
@@ -81,6 +86,8 @@ def _database(url: str) -> Database:
             why = error.message
         else:
             why = redact_text(" ".join(str(cause).split()))
+            if is_damaged(error.__cause__):
+                why = f"{error.message} ({why})"
         raise RegistryError(error.code, f"the database {redact_url(url)} cannot be used: {why}") from error
 
 
@@ -97,6 +104,7 @@ def _policy(settings: Settings) -> Policy:
         tags_per_push=settings.limits.tags_per_push,
         lease=_microseconds(settings.gc.window),
         undo=_microseconds(settings.gc.undo),
+        reserve=settings.storage.reserve,
     )
 
 

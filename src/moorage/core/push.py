@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from moorage.access.permit import Action, Permit
+from moorage.core import room
 from moorage.core.ports import PushManifest
 from moorage.core.precondition import ALWAYS, Precondition
 from moorage.core.registry import Policy, Registry, read_only
@@ -67,13 +68,14 @@ async def manifest(
     """Store a manifest exactly as it came, and point the tag, or the `extra` tags of a push by digest, at it.
 
     Durable when it returns; all of it or nothing.  Raises MANIFEST_INVALID, DIGEST_INVALID, SIZE_INVALID,
-    MANIFEST_BLOB_UNKNOWN naming everything that is missing, TOO_MANY_TAGS, PRECONDITION_FAILED, and whatever a gate
-    refuses with.
+    MANIFEST_BLOB_UNKNOWN naming everything that is missing, TOO_MANY_TAGS, PRECONDITION_FAILED, STORAGE_FULL, and
+    whatever a gate refuses with.
     """
     permit.require(Action.PUSH)
     policy = registry.policy
     if policy.read_only:
         raise read_only()
+    room.for_rows(registry, len(content))
     if len(extra) > policy.tags_per_push:
         raise RegistryError(
             Code.TOO_MANY_TAGS,

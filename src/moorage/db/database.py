@@ -67,6 +67,10 @@ class Database(ABC):
     async def ping(self) -> None:
         """Return if the database answers; raise UNAVAILABLE if not."""
 
+    def room(self) -> int | None:
+        """How many bytes are free where the rows lie; None where nobody can tell, as of a server's disk."""
+        return None
+
     @abstractmethod
     def close_now(self) -> None:
         """Finish the writes that wait and close every connection.  Twice does no harm."""

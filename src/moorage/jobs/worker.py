@@ -35,6 +35,9 @@ async def _run(db: Database, job: Job, holder: str, now: Callable[[], int]) -> N
             await asyncio.sleep(0)
             if not await db.write(rows.take, job.name, holder, now(), durable=False):
                 return
+    except RegistryError as refused:
+        error = refused.message
+        logger(__name__).warning("a job failed", job=job.name, error=error, cause=str(refused.__cause__))
     except Exception as raised:  # noqa: BLE001 - one job's failure is not another's
         error = str(raised)
         logger(__name__).error("a job failed", job=job.name, exc_info=raised)

@@ -118,6 +118,7 @@ class _Algorithm:
     size: int
     block: int
     length: int
+    block: int
     init: Callable[..., int]
     update: Callable[..., int]
     final: Callable[..., int]
