@@ -1,7 +1,7 @@
 """Pushers against the collector, on real servers whose leases last a second.
 
-Each worker has manifests of its own, so that it knows which of them must be there; the blobs they refer to are the
-same few for everybody, in the same repositories, and are pushed, mounted, asked for, deleted and pushed again.
+Each worker has a few manifests of its own, so that it knows which of them must be there, and pushes, deletes and
+pushes them again, with their blobs: one that is its own, so that nobody else keeps it, and at times one of everybody's.
 """
 
 import random
@@ -30,7 +30,16 @@ SETTINGS = {
 SECONDS = 20
 WORKERS = 8
 REPOSITORIES = ("acme/app", "z")
-BLOBS = {make.digest(one): one for one in (b"A" * 30_000, b"B" * 30_000, b"c" * 100, b"d" * 100)}
+SHARED = {make.digest(one): one for one in (b"A" * 30_000, b"B" * 30_000, b"c" * 100)}
+OWN = [
+    {
+        make.digest(one): one
+        for one in (b"%d %d" % (worker, number) * (1 if number % 5 else 10_000) for number in range(10))
+    }
+    for worker in range(WORKERS)
+]
+"""Every fifth of them lives in a file."""
+BLOBS = {digest: one for some in (SHARED, *OWN) for digest, one in some.items()}
 
 
 @dataclass
@@ -56,6 +65,7 @@ class Worker:
         self.promised: dict[tuple[str, str], bytes] = {}
         """Repository and digest of manifests that were acknowledged and not deleted."""
         self._gone: list[tuple[str, bytes]] = []
+        self._own = OWN[number]
 
     def run(self) -> None:
         try:
@@ -68,39 +78,35 @@ class Worker:
                 client.close()
 
     def _turn(self) -> None:
-        act = self._random.random()
-        if act < 0.6:
-            self._push()
-        elif act < 0.8 and self.promised:
-            self._delete()
-        elif act < 0.85 and self._gone:
-            self._put(*self._random.choice(self._gone), {})
-        elif act < 0.9:
-            self._delete_blob()
-        elif self.promised:
-            place = self._random.choice(sorted(self.promised))
-            self._look(place, self.promised[place])
+        self._push()
+        for place in sorted(self.promised):
+            act = self._random.random()
+            if act < 0.6:
+                self._delete(*place)
+            elif act < 0.8:
+                self._look(place, self.promised[place])
+        for again in self._gone[-2:]:
+            self._put(*again, {})
+        self._delete_blob()
 
     def _push(self) -> None:
+        """Push blobs, wait, and push manifests: each in the very moment when the collector may take its blob."""
         name = self._random.choice(REPOSITORIES)
-        wanted = self._random.sample(sorted(BLOBS), self._random.choice([1, 2]))
-        leased = {}
-        for digest in wanted:
-            promise = self._offer(name, digest)
-            if promise is not None:
-                leased[digest] = promise
-        # Half of them come in the very moment when the collector may take what they have pushed.
-        late = WINDOW + self._random.uniform(-0.1, 0.15)
-        time.sleep(self._random.choice([0, self._random.uniform(0, 0.3), late, late]))
-        mark = {"annotations": {"worker": f"{self._number} {self._random.randrange(6)}"}}
-        body = make.image(*(BLOBS[digest] for digest in wanted), **mark)
-        self._put(name, body, leased if len(leased) == len(wanted) else {})
+        offered = []
+        for digest in self._random.sample(sorted(self._own), 8):
+            others = self._random.sample(sorted(SHARED), self._random.choice([0, 0, 1]))
+            offered.append({one: self._offer(name, one) for one in (digest, *others)})
+        for promises in offered:
+            until = min(until for _, until in promises.values())
+            time.sleep(max(0.0, until + self._random.uniform(-0.01, 0.04) - time.monotonic()))
+            mark = {"annotations": {"worker": str(self._number)}}
+            self._put(name, make.image(*map(BLOBS.__getitem__, promises), **mark), promises)
 
-    def _offer(self, name: str, digest: str) -> tuple[float, float] | None:
-        """Have the repository hold a blob; gives when that was asked, and when its lease may end."""
+    def _offer(self, name: str, digest: str) -> tuple[float, float]:
+        """Have the repository hold a blob; gives when that was asked, and until when it is promised."""
         client, content = self._client(), BLOBS[digest]
         began = time.monotonic()
-        way = self._random.choice(["ask", "ask", "whole", "upload", "mount"])
+        way = self._random.choice(["ask", "whole", "whole", "whole", "upload", "mount"])
         if way == "ask" and client.head(f"/v2/{name}/blobs/{digest}").status_code == 200:
             return began, began + WINDOW / 2
         if way == "mount":
@@ -114,7 +120,7 @@ class Worker:
         else:
             answer = client.post(f"/v2/{name}/blobs/uploads/?digest={digest}", content=content)
         self._expect(answer, {201, 503}, f"push {digest}")
-        return (began, began + WINDOW) if answer.status_code == 201 else None
+        return began, began + WINDOW if answer.status_code == 201 else began
 
     def _put(self, name: str, body: bytes, leased: dict[str, tuple[float, float]]) -> None:
         digest = make.digest(body)
@@ -134,14 +140,13 @@ class Worker:
                 if now < until and self._ground.deleted.get((name, missing), 0.0) < asked:
                     self._fault(f"{missing} was leased for another {until - now} s: {answer.text}")
 
-    def _delete(self) -> None:
-        name, digest = self._random.choice(sorted(self.promised))
+    def _delete(self, name: str, digest: str) -> None:
         body = self.promised.pop((name, digest))
         self._expect(self._client().delete(f"/v2/{name}/manifests/{digest}"), {202, 503}, "delete")
-        self._gone = [*self._gone[-3:], (name, body)]
+        self._gone = [*self._gone[-5:], (name, body)]
 
     def _delete_blob(self) -> None:
-        name, digest = self._random.choice(REPOSITORIES), self._random.choice(sorted(BLOBS))
+        name, digest = self._random.choice(REPOSITORIES), self._random.choice(sorted({**SHARED, **self._own}))
         self._ground.deleted[name, digest] = float("inf")
         answer = self._client().delete(f"/v2/{name}/blobs/{digest}")
         self._ground.deleted[name, digest] = time.monotonic()
@@ -212,6 +217,22 @@ def large(promised: dict[tuple[str, str], bytes]) -> set[str]:
     }
 
 
+LARGE_AND_SLOW = """
+INSERT INTO repositories (name, owner, created_at) VALUES ('crowd', 'crowd', 0);
+INSERT INTO blobs (digest, size, created_at, content)
+    SELECT 'sha256:' || md5(n::text) || md5(n::text), 1, 0, ' ' FROM generate_series(1, 60000) n;
+INSERT INTO links SELECT repositories.id, blobs.id, 0, 0 FROM repositories, blobs;
+INSERT INTO manifests (repository_id, digest, media_type, size, pushed_at, content)
+    SELECT id, 'sha256:', '', 1, 0, ' ' FROM repositories;
+INSERT INTO edges (manifest_id, position, repository_id, digest, role, blob_id)
+    SELECT manifests.id, blobs.id, repository_id, blobs.digest, 'layer', blobs.id FROM manifests, blobs;
+ANALYZE;
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.03); RETURN NULL; END';
+CREATE TRIGGER dawdle AFTER INSERT ON manifests EXECUTE FUNCTION dawdle();
+"""
+"""Many links to look through, and pushes that stand still before they commit: moments last long enough to meet."""
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_push_loses_to_the_collector_on_sqlite(serve: Callable[..., Served]) -> None:
@@ -223,7 +244,8 @@ def test_no_push_loses_to_the_collector_on_sqlite(serve: Callable[..., Served]) 
 def test_no_push_loses_to_the_collectors_of_two_servers_on_postgresql(
     postgresql_server: Server, serve: Callable[..., Served], tmp_path: Path
 ) -> None:
-    url = postgresql_server.create(schema=False)
+    url = postgresql_server.create(schema=True)
+    postgresql_server.sql(LARGE_AND_SLOW, url.partition("@/")[2].partition("?")[0])
     servers = [serve(tmp_path / "data", REGISTRY_DATABASE_URL=url, **SETTINGS) for _ in range(2)]
     compete(servers)
     assert "Traceback" not in servers[0].log.read_text()
