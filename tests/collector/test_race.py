@@ -29,7 +29,8 @@ SETTINGS = {
 }
 SECONDS = 20
 WORKERS = 8
-REPOSITORIES = ("acme/app", "z")
+REPOSITORIES = ("acme/app", "acme/web", "b", "z")
+"""As many, because the writers of one take turns."""
 SHARED = {make.digest(one): one for one in (b"A" * 30_000, b"B" * 30_000, b"c" * 100)}
 OWN = [
     {
@@ -110,7 +111,7 @@ class Worker:
         if way == "ask" and client.head(f"/v2/{name}/blobs/{digest}").status_code == 200:
             return began, began + WINDOW / 2
         if way == "mount":
-            source = REPOSITORIES[1 - REPOSITORIES.index(name)]
+            source = self._random.choice(REPOSITORIES)
             answer = client.post(f"/v2/{name}/blobs/uploads/?mount={digest}&from={source}")
             if answer.status_code == 201:
                 return began, began + WINDOW
@@ -227,7 +228,7 @@ INSERT INTO manifests (repository_id, digest, media_type, size, pushed_at, conte
 INSERT INTO edges (manifest_id, position, repository_id, digest, role, blob_id)
     SELECT manifests.id, blobs.id, repository_id, blobs.digest, 'layer', blobs.id FROM manifests, blobs;
 ANALYZE;
-CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.03); RETURN NULL; END';
+CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END';
 CREATE TRIGGER dawdle AFTER INSERT ON manifests EXECUTE FUNCTION dawdle();
 """
 """Many links to look through, and pushes that stand still before they commit: moments last long enough to meet."""
