@@ -285,10 +285,13 @@ def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Di
 
 def _mount(tx: Tx, registry: Registry, permit: Permit, source: RepositoryName, digest: Digest) -> bool:
     now = registry.now()
-    linked = blobs.find(tx, source, digest)
-    if linked is None:
+    if blobs.find(tx, source, digest) is None:
         return False
     repository = repositories.ensure(tx, permit.repository, now)
+    # That may have waited for long: look again, and hold what is there.
+    linked = blobs.find_held(tx, source, digest)
+    if linked is None:
+        return False
     registry.ask_gates(tx, permit, FinishUpload(digest, linked.blob.size))
     blobs.link(tx, repository, linked.blob, now, now + registry.policy.lease)
     return True

@@ -91,6 +91,6 @@ def keep_manifest(tx: Tx, identity: int, tags: Sequence[Tag], actor: str, now: i
     _KEEP_EDGES.run(tx, trash=kept[0], manifest=identity)
 
 
-def discard(tx: Tx, key: str, digest: Digest, size: int, purge_after: int) -> None:
-    """Have the bytes under `key`, which no row names any more, removed by the collector."""
-    _DISCARD.run(tx, storage_key=key, digest=str(digest), size=size, state="waiting", purge_after=purge_after)
+def discard(tx: Tx, key: str, digest: Digest | None, size: int, purge_after: int) -> None:
+    """Have bytes that no row names any more, perhaps of an unknown digest, removed by the collector."""
+    _DISCARD.run(tx, storage_key=key, digest=str(digest or ""), size=size, state="waiting", purge_after=purge_after)

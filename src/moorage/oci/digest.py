@@ -118,7 +118,6 @@ class _Algorithm:
     size: int
     block: int
     length: int
-    block: int
     init: Callable[..., int]
     update: Callable[..., int]
     final: Callable[..., int]

@@ -17,16 +17,15 @@ from typing import Final, final
 from uvicorn.server import ServerState
 
 from moorage.edge.http import Body, Request, render
+from moorage.edge.server.addressing import address
 from moorage.edge.server.answers import CONTINUE
-from moorage.edge.server.bodies import EMPTY, HIGH_WATER, Incoming
+from moorage.edge.server.bodies import EMPTY, HIGH_WATER, STALLED, Incoming
 from moorage.edge.server.chunks import Chunks
 from moorage.edge.server.exchange import Exchange
-from moorage.edge.server.framing import body_length, check_host, expects_continue
+from moorage.edge.server.framing import body_length, expects_continue
 from moorage.edge.server.heads import HeadReader
 from moorage.edge.server.intake import Intake
 from moorage.edge.server.limits import KIB, MIB
-from moorage.edge.server.proxies import FORWARDED
-from moorage.edge.server.targets import read_target
 from moorage.edge.server.wire import NEVER, Shared, log
 from moorage.errors import Code, RegistryError
 
@@ -205,7 +204,7 @@ class Connection(HeadReader):
         exchange = Exchange(self, request, began, keep=self.wants_keep_alive, http10=self.version == "1.0")
         self._exchange = exchange
         try:
-            self._complete_request(request)
+            address(request, self.url, self.version, self.noted, self.shared.trust, trusted=self._trusted)
             request.body = self._expect_body()
         except RegistryError as error:
             if not request.path and self.url.startswith(b"/"):
@@ -218,20 +217,6 @@ class Connection(HeadReader):
             rest = self._body_received(rest)
         exchange.run()
         return rest
-
-    def _complete_request(self, request: Request) -> None:
-        """Path, query and who sends it.  Raises REQUEST_INVALID."""
-        check_host(self.version, self.noted)
-        request.path, request.query, host = read_target(self.url)
-        if not FORWARDED.isdisjoint(self.noted):
-            if self._trusted:
-                trust = self.shared.trust
-                request.peer, request.scheme, named = trust.client(self._peer, self._scheme, self.noted)
-                host = named or host
-            # They have had their effect; what is left of them could only mislead somebody.
-            request.headers = [field for field in request.headers if field[0] not in FORWARDED]
-        if host is not None:
-            request.headers = [("host", host), *(field for field in request.headers if field[0] != "host")]
 
     def _expect_body(self) -> Body:
         self._continue = False
@@ -457,7 +442,7 @@ class Connection(HeadReader):
         if self._lingering:
             self.transport.close()
         elif self._body is not None:
-            self._body.fail(Code.REQUEST_TIMEOUT, "the request's body did not arrive in time")
+            self._body.fail(Code.REQUEST_TIMEOUT, STALLED)
         elif self.partial and self._exchange is None and not self._left:
             self._refuse(RegistryError(Code.REQUEST_TIMEOUT, "the request's header did not arrive in time"))
         else:
