@@ -80,6 +80,7 @@ REFERENCES = {
     "129 characters": "a" * 129,
 }
 KNOWN = {"NAME_INVALID", "DIGEST_INVALID", "TAG_INVALID", "BLOB_UPLOAD_UNKNOWN", "REQUEST_INVALID", "PATH_UNKNOWN"}
+KNOWN |= {"NAME_UNKNOWN", "MANIFEST_UNKNOWN"}  # to readers, what can't have been pushed is not here
 
 
 def paths() -> Iterator[tuple[str, str]]:

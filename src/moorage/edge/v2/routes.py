@@ -75,14 +75,9 @@ class Router:
     async def _answer(self, request: Request) -> Response:
         try:
             return await self._dispatch(request)
-        except RegistryError as raised:
-            error = _as_read(raised) if request.method in {"GET", "HEAD"} else raised
-            if request.method == "OPTIONS" and "allow" in error.detail:
-                # What browsers ask before a request from another site; what they are told is in http.headers.
-                return Response(200, _headers(error))
-            if STATUS[error.code] >= 500:
-                log.warning("a request failed", code=error.code.name, error=error.message, cause=str(error.__cause__))
-            return render(error, *_headers(error))
+        except RegistryError as error:
+            # Not kept in a variable here: its traceback has this frame, and what the request held would stay with both.
+            return _refusal(request, _as_read(error) if request.method in {"GET", "HEAD"} else error)
 
     async def _dispatch(self, request: Request) -> Response:
         path = request.path[3:]
@@ -174,6 +169,15 @@ def _headers(error: RegistryError) -> list[tuple[str, str]]:
     if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
         return [("Retry-After", "2")]
     return []
+
+
+def _refusal(request: Request, error: RegistryError) -> Response:
+    if request.method == "OPTIONS" and "allow" in error.detail:
+        # What browsers ask before a request from another site; what they are told is in http.headers.
+        return Response(200, _headers(error))
+    if STATUS[error.code] >= 500:
+        log.warning("a request failed", code=error.code.name, error=error.message, cause=str(error.__cause__))
+    return render(error, *_headers(error))
 
 
 def _as_read(error: RegistryError) -> RegistryError:
