@@ -78,6 +78,11 @@ def is_io_error(error: BaseException | None) -> bool:
     return _code(error) in _FAILED | _DAMAGED
 
 
+def is_damage(error: BaseException | None) -> bool:
+    """Whether SQLite found its file damaged."""
+    return _code(error) in _DAMAGED
+
+
 def named(error: BaseException, *, writing: bool = True) -> BaseException:
     """The RegistryError that a failure of the database stands for; any other error as it is.
 

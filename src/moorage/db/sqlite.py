@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from threading import get_ident
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -19,7 +20,7 @@ from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
 from moorage.db.database import Database
-from moorage.db.link import Link, is_io_error, named
+from moorage.db.link import Link, is_damage, is_io_error, named
 from moorage.db.threads import Threads
 from moorage.db.turnstile import Turnstile
 from moorage.db.tx import Tx
@@ -67,6 +68,7 @@ class SQLite(Database):
         self.dialect = "sqlite"
         self.url = url
         self._path = Path(url.database or "")
+        self._patience = patience
         try:
             create_file(self._path)
             self._turnstile = Turnstile(self._path)
@@ -129,6 +131,20 @@ class SQLite(Database):
 
     async def ping(self) -> None:
         await self.read(_ask)
+
+    def verify_now(self, *, whole: bool = False) -> list[str]:
+        # A connection of its own: others hold pages that they read before, and would not look again.
+        try:
+            with closing(connect(self._path, self._patience)) as raw:
+                raw.execute("PRAGMA query_only=ON")
+                raw.execute("PRAGMA mmap_size=0")
+                found = raw.execute(f"PRAGMA {'integrity_check' if whole else 'quick_check'}").fetchall()
+        except sqlite3.Error as error:
+            reason = named(error, writing=False)
+            if not is_damage(error):
+                raise reason from error
+            return [str(error)]
+        return [str(row[0]) for row in found if row[0] != "ok"]
 
     def close_now(self) -> None:
         if self._closed:
