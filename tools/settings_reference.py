@@ -13,7 +13,17 @@ from moorage.settings.values import format_duration
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by tools/settings_reference.py -->\n"
 
-OURS = ("admin.", "auth.open", "data", "database.", "gc.", "http.trusted_proxies", "limits.", "validation.sparse")
+OURS = (
+    "admin.",
+    "auth.open",
+    "data",
+    "database.",
+    "gc.",
+    "http.trusted_proxies",
+    "limits.",
+    "scrub.",
+    "validation.sparse",
+)
 """Docker Registry does not know these."""
 
 
@@ -74,7 +84,7 @@ def default(key: Key) -> str:
         return f"`{format_duration(value)}`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if "bytes" in key.name:
+    if kind(key.field) == "size":
         return f"`{value // 1024**2}MiB`" if value >= 1024**2 else f"`{value // 1024}KiB`"
     return f"`{value}s`" if key.name.endswith("_seconds") else f"`{value}`"
 
