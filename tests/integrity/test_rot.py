@@ -148,6 +148,7 @@ def test_a_pull_that_finds_the_bytes_cut_or_lost_has_them_pushed_again(
     assert plot.get(image.repository, place, "HEAD").status == 200
     assert plot.get(image.repository, place).status == 404
     served(plot, image)
+    assert plot.rows(select(events.c.repository).where(events.c.kind == "blob.damaged")) == [(image.repository,)]
 
 
 def test_what_another_room_holds_back_stays_so_when_its_bytes_are_healed(garden: Callable[[int], Garden]) -> None:

@@ -4,11 +4,12 @@ import os
 from dataclasses import dataclass
 
 from moorage.access.permit import Action, Permit
+from moorage.core.damage import condemn
 from moorage.core.discover import synthesised_fallback
 from moorage.core.intake import pieces
 from moorage.core.registry import Registry
 from moorage.db import blobs, manifests
-from moorage.db.blobs import Linked
+from moorage.db.blobs import Blob, Linked
 from moorage.db.engine import Tx
 from moorage.db.manifests import Stored
 from moorage.errors import Code, RegistryError
@@ -88,9 +89,17 @@ async def content(registry: Registry, linked: Linked, start: int, stop: int) -> 
             raise
         blob, reason = linked.blob, error.message
         logger(__name__).error("a stored blob is damaged", digest=str(blob.digest), key=blob.key, error=reason)
-        if not registry.policy.read_only:
-            await registry.db.write(blobs.condemn, blob, reason)
+        await _condemn(registry, blob, reason)
         raise _damaged(blob.digest) from error
+
+
+async def _condemn(registry: Registry, blob: Blob, reason: str) -> None:
+    if registry.policy.read_only:
+        return
+    try:
+        await registry.db.write(condemn, blob, reason, registry.now())
+    except RegistryError as error:
+        logger(__name__).warning("damage was not written down", digest=str(blob.digest), error=error.message)
 
 
 def _open(registry: Registry, linked: Linked, start: int, stop: int) -> Content:

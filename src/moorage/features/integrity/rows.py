@@ -75,6 +75,8 @@ _HELD: Final = Prepared(
         select(*_BLOB)
         .select_from(links.join(blobs))
         .where(links.c.repository_id == bindparam("repository"), among(dialect, blobs.c.digest, "digests"))
+        .order_by(blobs.c.id)
+        .with_for_update(key_share=True)
     )
 )
 _CHILDREN: Final = Prepared(
@@ -241,7 +243,7 @@ def edges_between(tx: Tx, first: int, last: int) -> dict[int, list[Edge]]:
 
 
 def held(tx: Tx, repository: Repository, digests: Iterable[Digest]) -> dict[Digest, Blob]:
-    """Those of `digests` that are blobs of the repository, damaged ones among them."""
+    """Those of `digests` that are blobs of the repository, damaged ones among them; locked against the collector."""
     found = _HELD.all(tx, repository=repository.id, digests=[str(one) for one in digests])
     return {Digest.parse(row[1]): _blob(row) for row in found}
 

@@ -9,15 +9,13 @@ edges, what lists show  are written again, as the manifest's bytes say them
 from enum import StrEnum
 
 from moorage.access.actor import SYSTEM
+from moorage.core.damage import condemn, tell
 from moorage.db import blobs, events, manifests, repositories
 from moorage.db.blobs import Blob
 from moorage.db.engine import Tx
 from moorage.features.integrity import edges, rows, verify
 from moorage.features.integrity.verify import Damage, is_rotten
 from moorage.oci.digest import Digest
-
-_TOLD = 64
-"""At most how many repositories hear of a damaged blob."""
 
 
 class Then(StrEnum):
@@ -40,14 +38,11 @@ def blob(tx: Tx, found: Blob, damage: Damage | None, now: int) -> Then:
             return Then.LEFT
         damage = verify.content(fresh.digest, fresh.size, fresh.content)
     if is_rotten(damage):
-        if not blobs.condemn(tx, found, str(damage)):
-            return Then.LEFT
-        _tell_holders(tx, found, "blob.damaged", {"reason": str(damage)}, now)
-        return Then.QUARANTINED
+        return Then.QUARANTINED if condemn(tx, found, str(damage), now) else Then.LEFT
     size = found.size if damage is None or damage.true_size is None else damage.true_size
     if not rows.absolve(tx, found, size):
         return Then.LEFT
-    _tell_holders(tx, found, "blob.healed", {}, now)
+    tell(tx, found, "blob.healed", {}, now)
     return Then.REPAIRED
 
 
@@ -87,6 +82,7 @@ def references(tx: Tx, identity: int, now: int, leased_until: int) -> Then:
         unlinked = blobs.stored(tx, Digest.parse(digest))
         if unlinked is not None:
             blobs.link(tx, row.repository, unlinked, now, leased_until)
+    rows.held(tx, row.repository, digests)  # waits for a collector that is about to take some of them
     blobs.revive(tx, row.repository, digests, now, leased_until)
     manifests.rewrite_edges(
         tx,
@@ -107,8 +103,3 @@ def _locked(tx: Tx, identity: int) -> rows.Row | None:
         return None
     repositories.lock(tx, row.repository)
     return rows.manifest(tx, identity)
-
-
-def _tell_holders(tx: Tx, found: Blob, kind: str, facts: dict[str, object], now: int) -> None:
-    for name in blobs.holders(tx, found.digest, _TOLD):
-        events.append(tx, kind, name.value, SYSTEM.name, {"digest": str(found.digest), **facts}, now)
