@@ -21,6 +21,7 @@ OURS = (
     "gc.",
     "http.trusted_proxies",
     "limits.",
+    "scrub.",
     "storage.reserve",
     "validation.sparse",
 )
@@ -84,7 +85,7 @@ def default(key: Key) -> str:
         return f"`{format_duration(value)}`"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    if "bytes" in key.name:
+    if kind(key.field) == "size":
         return f"`{value // 1024**2}MiB`" if value >= 1024**2 else f"`{value // 1024}KiB`"
     return f"`{value}s`" if key.name.endswith("_seconds") else f"`{value}`"
 

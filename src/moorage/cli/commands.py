@@ -13,6 +13,7 @@ class Commands(LazyGroup):
 
     table: ClassVar = {
         "serve": ("moorage.cli.serve:serve", "Run a registry."),
+        "fsck": ("moorage.cli.fsck:fsck", "Compare what is stored with what the database says of it."),
         "config": ("moorage.cli.config:app", "Check, show and describe the configuration."),
     }
 

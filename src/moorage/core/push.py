@@ -138,6 +138,10 @@ def _put(
         )
     else:
         identity = stored.id
+        _check_sound(blobs.damaged_of(tx, identity))
+        if stored.damaged:
+            manifests.heal(tx, stored, content)
+            events.append(tx, "manifest.healed", repository.name.value, actor, {"digest": str(act.digest)}, now)
     for tag in act.tags:
         previous = tags.point(tx, repository, tag, identity, act.digest, actor, now)
         if previous != act.digest:
@@ -161,12 +165,12 @@ def _find(tx: Tx, registry: Registry, repository: Repository, manifest: Manifest
 
 
 def _check_found(policy: Policy, manifest: Manifest, found: _Found) -> None:
-    missing: dict[str, None] = {}
+    missing: dict[Digest, None] = {}
     for one in manifest.references:
         size = found.size(one)
         if size is None:
             if not (policy.sparse or one.elsewhere or _may_be_absent(policy, one)):
-                missing[str(one.digest)] = None
+                missing[one.digest] = None
         elif size != one.size:
             raise RegistryError(
                 Code.SIZE_INVALID,
@@ -174,14 +178,22 @@ def _check_found(policy: Policy, manifest: Manifest, found: _Found) -> None:
                 digest=str(one.digest),
             )
     if missing:
-        shown = ", ".join(list(missing)[:_NAMED]) + (
-            f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        )
-        raise RegistryError(
-            Code.MANIFEST_BLOB_UNKNOWN,
-            f"the manifest refers to content that is not in the repository: {shown}; push that first",
-            missing=list(missing),
-        )
+        raise _incomplete("content that is not in the repository", list(missing))
+
+
+def _check_sound(damaged: list[Digest]) -> None:
+    """Refuse a manifest that is here already while its blobs are not: its client may skip what it believes we have."""
+    if damaged:
+        raise _incomplete("content whose bytes are damaged in the storage", damaged)
+
+
+def _incomplete(what: str, missing: list[Digest]) -> RegistryError:
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    return RegistryError(
+        Code.MANIFEST_BLOB_UNKNOWN,
+        f"the manifest refers to {what}: {', '.join(map(str, missing[:_NAMED]))}{more}; push that first",
+        missing=[str(digest) for digest in missing],
+    )
 
 
 def _may_be_absent(policy: Policy, one: Descriptor) -> bool:

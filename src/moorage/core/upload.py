@@ -274,12 +274,13 @@ def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Di
     registry.ask_gates(tx, permit, FinishUpload(digest, upload.offset))
     key = key_of(upload) if upload.content is None else None
     blob = blobs.add(tx, digest, upload.offset, key, upload.content, now)
-    spare = key if blob.key != key else None  # somebody else was first: one copy is enough
+    spare, kept_until = key if blob.key != key else None, now  # somebody else was first: one copy is enough
     if blob.damaged is not None and blobs.heal(tx, blob, upload.offset, key, upload.content):
-        spare = blob.key
+        # What rotted may tell its operator why.
+        spare, kept_until = blob.key, now + registry.policy.undo
         events.append(tx, "blob.healed", permit.repository.value, permit.actor.name, {"digest": str(digest)}, now)
     if spare is not None:
-        trash.discard(tx, spare, digest, upload.offset, now)
+        trash.discard(tx, spare, digest, upload.offset, kept_until)
     blobs.link(tx, repository, blob, now, now + registry.policy.lease)
 
 

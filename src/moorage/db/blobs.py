@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
@@ -54,6 +54,13 @@ _DAMAGE: Final = Prepared(
     select(blobs.c.damaged)
     .select_from(repositories.join(links).join(blobs))
     .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
+)
+_DAMAGED_OF: Final = Prepared(
+    # From the side of the damaged, which have an index of their own: few ever are, and every push asks.
+    select(blobs.c.digest).where(
+        blobs.c.damaged.is_not(None),
+        exists().where(edges.c.blob_id == blobs.c.id, edges.c.manifest_id == bindparam("manifest")),
+    )
 )
 _CONDEMN: Final = Prepared(
     update(blobs)
@@ -186,6 +193,11 @@ def damage(tx: Tx, name: RepositoryName, digest: Digest) -> str | None:
     """What is wrong with the blob's bytes; None where it is sound, or not in the repository."""
     row = _DAMAGE.one(tx, name=name.value, digest=str(digest))
     return row[0] if row else None
+
+
+def damaged_of(tx: Tx, manifest: int) -> list[Digest]:
+    """The blobs of a manifest that are known to be damaged, by the manifest's id."""
+    return [Digest.parse(row[0]) for row in _DAMAGED_OF.all(tx, manifest=manifest)]
 
 
 def condemn(tx: Tx, blob: Blob, reason: str) -> bool:

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from threading import get_ident
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -21,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from moorage.db.ballast import Ballast
 from moorage.db.database import Database
-from moorage.db.link import Link, is_full, is_io_error, named
+from moorage.db.link import Link, is_damaged, is_full, is_io_error, named
 from moorage.db.mounts import network_file_system
 from moorage.db.threads import Threads
 from moorage.db.turnstile import Turnstile
@@ -154,6 +155,20 @@ class SQLite(Database):
         except OSError:  # whoever writes will be told
             return None
         return found.f_bavail * found.f_frsize
+
+    def verify_now(self, *, whole: bool = False) -> list[str]:
+        # A connection of its own: others hold pages that they read before, and would not look again.
+        try:
+            with closing(connect(self._path, self._patience)) as raw:
+                raw.execute("PRAGMA query_only=ON")
+                raw.execute("PRAGMA mmap_size=0")
+                found = raw.execute(f"PRAGMA {'integrity_check' if whole else 'quick_check'}").fetchall()
+        except sqlite3.Error as error:
+            reason = named(error, writing=False)
+            if not is_damaged(error):
+                raise reason from error
+            return [str(error)]
+        return [str(row[0]) for row in found if row[0] != "ok"]
 
     def close_now(self) -> None:
         if self._closed:

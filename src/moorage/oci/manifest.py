@@ -75,6 +75,11 @@ class Manifest:
     """What referrers lists show: `artifactType`, else an image's config media type ("Listing Referrers")."""
     annotations: dict[str, str]
 
+    @property
+    def descriptors(self) -> tuple[Descriptor, ...]:
+        """The references and behind them the subject, if there is one."""
+        return (*self.references, self.subject) if self.subject else self.references
+
     @staticmethod
     def parse(body: bytes, content_type: str | None) -> "Manifest":
         """Read a pushed manifest.  Raises MANIFEST_INVALID, saying where and what."""

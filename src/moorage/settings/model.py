@@ -225,6 +225,18 @@ class GC(Section):
     """How often to look for stored bytes that no row names, as a power cut can leave them."""
 
 
+class Scrub(Section):
+    enabled: bool = True
+    """Whether everything that is stored is read and compared with its digest from time to time. With it, a database
+    file of SQLite is checked once a day."""
+    period: Positive = timedelta(days=7)
+    """In what time everything is looked at once."""
+    rate: Annotated[Size, Field(ge=256 * 1024)] = 20 * 1024 * 1024
+    """How many bytes a second are read at most."""
+    interval: Positive = timedelta(minutes=10)
+    """How often to look whether that is due, and whether bytes that could not be read are back."""
+
+
 class Limits(Section):
     manifest_bytes: Annotated[Size, Field(ge=1024)] = 4 * 1024 * 1024
     """The largest manifest, in bytes."""
@@ -267,6 +279,7 @@ class Settings(Section):
     validation: Validation = Validation()
     database: Database = Database()
     gc: GC = GC()
+    scrub: Scrub = Scrub()
     limits: Limits = Limits()
     admin: Admin = Admin()
     proxy: Annotated[Unread, Ignored("pulling through from another registry is not part of this version")] = None

@@ -11,6 +11,7 @@ from typing import Final
 
 from moorage.core.intake import in_thread
 from moorage.core.registry import SECOND, Registry
+from moorage.db import trash
 from moorage.features.gc import rows
 from moorage.jobs.job import Job
 from moorage.storage.store import BlobStore, StoredKey
@@ -88,10 +89,10 @@ def sweeper(registry: Registry, windows: Windows) -> Job:
             return False
         now = registry.now()
         old = [(one.key, one.size) for one in batch if one.modified * SECOND < now - windows.trash]
-        orphans = await registry.db.scan(rows.unnamed, [key for key, _ in old]) if old else set()
+        orphans = await registry.db.scan(trash.unnamed, [key for key, _ in old]) if old else set()
         if orphans:
             found = [one for one in old if one[0] in orphans]
-            gone = await registry.db.write(rows.discard_unnamed, found, now + windows.trash)
+            gone = await registry.db.write(trash.discard_unnamed, found, now + windows.trash)
             log.warning("bytes that no row names go to the trash", objects=gone)
         return True
 

@@ -1,7 +1,5 @@
 """What the collector asks of the rows.  Every function is one short transaction's work."""
 
-from typing import Final
-
 from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
 
 from moorage.db import trash
@@ -18,8 +16,6 @@ from moorage.db.schema import (
     uploads,
 )
 from moorage.oci.digest import Digest
-
-_KEYS: Final = (blobs.c.storage_key, trash_blobs.c.storage_key)
 
 
 def abandoned(tx: Tx, before: int) -> int:
@@ -130,20 +126,3 @@ def condemn(tx: Tx, now: int, most: int) -> list[str]:
 def forget(tx: Tx, keys: list[str]) -> None:
     """The bytes under `keys` are gone."""
     tx.execute(delete(trash_blobs).where(trash_blobs.c.storage_key.in_(keys), trash_blobs.c.state == "purging"))
-
-
-def unnamed(tx: Tx, keys: list[str]) -> set[str]:
-    """Those of `keys` that no row names: neither a blob, nor an upload, nor the trash."""
-    known = {row[0] for column in _KEYS for row in tx.execute(select(column).where(column.in_(keys))).fetchall()}
-    identities = {key.rpartition("/")[2]: key for key in keys}
-    started = tx.execute(select(uploads.c.id).where(uploads.c.id.in_(list(identities)))).fetchall()
-    return set(keys) - known - {identities[row.id] for row in started}
-
-
-def discard_unnamed(tx: Tx, found: list[tuple[str, int]], purge_after: int) -> int:
-    """Give keys and sizes in bytes that still nobody names to the trash."""
-    orphans = unnamed(tx, [key for key, _ in found])
-    for key, size in found:
-        if key in orphans:
-            trash.discard(tx, key, None, size, purge_after)
-    return len(orphans)
