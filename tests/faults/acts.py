@@ -1,13 +1,12 @@
 """What a registry is killed at: pushes of every form, manifests, tags, deletions, the collector, migration."""
 
-import sqlite3
 import time
 from dataclasses import dataclass, field
 
 from tests.faults import rows
 from tests.faults.clients import INLINE, image
 from tests.faults.points import Scene
-from tests.faults.wire import Client, digest_of
+from tests.faults.wire import BROKEN, Client, digest_of
 
 QUIET = {"REGISTRY_GC_ENABLED": "false", "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED": "false"}
 """Nothing happens but what the act asks for."""
@@ -50,9 +49,20 @@ class PushBlob(Quiet):
 
     form: str = "whole"
     size: int = INLINE + 4000
+    upload: str | None = None
 
     def ask(self, client: Client, scene: Scene) -> bool:
-        return client.push_blob(scene.repository, content(scene, "blob", self.size), self.form)
+        done = client.push_blob(scene.repository, content(scene, "blob", self.size), self.form)
+        self.upload = client.upload
+        return done
+
+    def verify(self, scene: Scene) -> list[str]:
+        """An upload that is still there goes on where it says it stands."""
+        if self.upload is None:
+            return []
+        with scene.client() as client:
+            resumed = client.resume(scene.repository, content(scene, "blob", self.size), self.upload)
+        return ["O2: an upload cannot be resumed where it says"] if resumed is False else []
 
 
 @dataclass
@@ -140,14 +150,25 @@ class Mount(PushManifest):
 class Cancel(Quiet):
     """An upload that has begun is given up."""
 
+    upload: str | None = None
+
     def ask(self, client: Client, scene: Scene) -> bool:
-        uploads = f"/v2/{scene.repository}/blobs/uploads/"
+        self.upload = None
         try:
-            _, headers, _ = client.ask("POST", uploads)
-            client.ask("PATCH", headers["location"], content(scene, "upload"))
-            return client.ask("DELETE", headers["location"])[0] == 204
-        except Exception:  # noqa: BLE001 - killed
+            _, headers, _ = client.ask("POST", f"/v2/{scene.repository}/blobs/uploads/")
+            self.upload = headers["location"]
+            client.ask("PATCH", self.upload, content(scene, "upload"))
+            return client.ask("DELETE", self.upload)[0] == 204
+        except BROKEN:
             return False
+
+    def verify(self, scene: Scene) -> list[str]:
+        """It is gone, or can still be finished."""
+        if self.upload is None:
+            return []
+        with scene.client() as client:
+            resumed = client.resume(scene.repository, content(scene, "upload"), self.upload)
+        return ["O2: an upload that was not cancelled cannot be resumed"] if resumed is False else []
 
 
 @dataclass
@@ -183,25 +204,23 @@ class Collect(Quiet):
     def act(self, scene: Scene) -> bool:
         """Let the time come, and wait until it is all done or the registry is dead."""
         lost = digest_of(content(scene, "lost"))
-        with sqlite3.connect(scene.place.data / "moorage.db", isolation_level=None, timeout=30) as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("UPDATE trash_manifests SET purge_after = 0")
-            database.execute("UPDATE trash_tags SET purge_after = 0")
-            database.execute("UPDATE trash_links SET purge_after = 0")
-            loose = (f"{scene.repository}/loose",)
-            database.execute(
-                "UPDATE links SET leased_until = 0 WHERE repository_id IN (SELECT id FROM repositories WHERE name = ?)",
-                loose,
-            )
-            database.execute("UPDATE jobs SET leased_until = 0, due_at = 0 WHERE name = 'gc'")
-            database.execute("COMMIT")
-        database.close()
+        with scene.client() as client:
+            client.let_expire(f"{scene.repository}/loose", digest_of(content(scene, "loose")))
+        loose = f"(SELECT id FROM repositories WHERE name = '{scene.repository}/loose')"
+        rows.change(
+            scene.place,
+            "UPDATE trash_manifests SET purge_after = 0",
+            "UPDATE trash_tags SET purge_after = 0",
+            "UPDATE trash_links SET purge_after = 0",
+            f"UPDATE links SET leased_until = 0 WHERE repository_id IN {loose}",
+            "UPDATE jobs SET leased_until = 0, due_at = 0 WHERE name = 'gc'",
+        )
         until = time.monotonic() + 20
         while time.monotonic() < until:
-            if not _listens(scene):
+            if scene.is_dead():
                 return False
-            seen = rows.look(scene.place)
-            if lost not in {blob[0] for blob in seen.blobs.values()} and not seen.trash_blobs:
+            left = "SELECT (SELECT count(*) FROM blobs WHERE digest = ?) + (SELECT count(*) FROM trash_blobs)"
+            if rows.ask(scene.place, left, lost) == [(0,)]:
                 return True
             time.sleep(0.01)
         raise AssertionError("the collector does not do its work")
@@ -236,34 +255,22 @@ class Purge(Quiet):
             assert status == 202
 
     def act(self, scene: Scene) -> bool:
-        with sqlite3.connect(scene.place.data / "moorage.db", isolation_level=None, timeout=30) as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute("UPDATE uploads SET touched_at = 0 WHERE finished IS NULL")
-            database.execute("UPDATE jobs SET leased_until = 0, due_at = 0 WHERE name = 'uploadpurging'")
-            database.execute("COMMIT")
-        database.close()
+        rows.change(
+            scene.place,
+            "UPDATE uploads SET touched_at = 0 WHERE finished IS NULL",
+            "UPDATE jobs SET leased_until = 0, due_at = 0 WHERE name = 'uploadpurging'",
+        )
         until = time.monotonic() + 20
         while time.monotonic() < until:
-            if not _listens(scene):
+            if scene.is_dead():
                 return False
-            if None not in rows.look(scene.place).uploads.values():
+            if rows.ask(scene.place, "SELECT count(*) FROM uploads WHERE finished IS NULL") == [(0,)]:
                 return True
             time.sleep(0.01)
         raise AssertionError("the purger does not do its work")
 
     def repeat(self, scene: Scene) -> list[str]:
         return []
-
-
-def _listens(scene: Scene) -> bool:
-    """Whether the registry lives; asked without asking it anything, so that its calls are the collector's alone."""
-    import socket
-
-    try:
-        with socket.create_connection(("127.0.0.1", scene.place.port), timeout=5):
-            return True
-    except OSError:
-        return False
 
 
 ACTS: dict[str, Quiet] = {

@@ -175,7 +175,7 @@ def _blobs(past: Past, since: int, window: float) -> Iterator[str]:
             last[one.kind, one["repository"], one["reference"]] = one
         elif one.kind in {"push-blob", "mount"} and one.outcome != FAIL:
             gains[one["repository"], one["digest"]].append(one)
-        elif one.kind == "delete-blob" and one.outcome != FAIL:
+        elif one.kind in {"delete-blob", "let-expire"} and one.outcome != FAIL:
             losses[one["repository"], one["digest"]].append(one)
     referring: dict[Key, str] = {}
     for one in past.operations:

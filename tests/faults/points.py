@@ -11,7 +11,6 @@ again on the same folder, and the oracle looks.
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import tempfile
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.faults import oracle, rows
-from tests.faults.history import History, read
+from tests.faults.history import History
 from tests.faults.oracle import Verdict
 from tests.faults.server import Launcher, Place, Running
 from tests.faults.storm import HURRY
@@ -33,6 +32,9 @@ MUTATING = (
     "open,openat,openat2,creat,mkdir,mkdirat,rmdir,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,"
     "symlinkat,fchmod,fchown,copy_file_range,sendfile,io_uring_enter"
 )
+
+AFTER = 0.1
+"""Seconds for what a registry does after its answer."""
 
 MOST = 400
 """More points than this of one call of one thread mean that something never ends."""
@@ -59,6 +61,18 @@ class Scene:
     """Of the history."""
     number: int = 0
     """Of the attempt: every one has a repository of its own."""
+    since: int = 0
+    """When it began."""
+    running: Running | None = None
+
+    def is_dead(self) -> bool:
+        """Asked of the kernel: the registry's calls are then the act's alone."""
+        return self.running is None or self.running.is_gone()
+
+    def begin(self) -> None:
+        """The next attempt."""
+        self.number += 1
+        self.since = time.monotonic_ns()
 
     @property
     def repository(self) -> str:
@@ -98,9 +112,21 @@ class Act(Protocol):
         ...
 
 
+@dataclass
+class Trace:
+    """What strace wrote; complete only when it has let go."""
+
+    text: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
 @contextmanager
-def traced(*arguments: str, pid: int) -> Iterator[Path]:
-    """strace holds the thread, or with `-f` the process, from here on; yields its output."""
+def traced(*arguments: str, pid: int) -> Iterator[Trace]:
+    """strace holds the thread, or with `-f` the process, from here on."""
+    trace = Trace()
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         output, told = Path(folder) / "trace", Path(folder) / "told"
         with told.open("w") as stderr:
@@ -111,17 +137,18 @@ def traced(*arguments: str, pid: int) -> Iterator[Path]:
                 assert process.poll() is None, told.read_text()
                 assert time.monotonic() < until, "strace does not take hold"
                 time.sleep(0.002)
-            yield output
+            yield trace
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
             process.wait(20)
+            trace.text = output.read_text(errors="replace")
 
 
-def calls(output: Path) -> dict[tuple[int, str], int]:
+def calls(trace: Trace) -> dict[tuple[int, str], int]:
     """How often each thread made each call."""
     found: dict[tuple[int, str], int] = {}
-    for line in output.read_text(errors="replace").splitlines():
+    for line in trace.lines:
         made = re.match(r"(\d+) +(\w+)\(", line)
         if made:
             key = (int(made[1]), made[2])
@@ -129,46 +156,36 @@ def calls(output: Path) -> dict[tuple[int, str], int]:
     return found
 
 
-def visit(launcher: Launcher, scene: Scene, act: Act, *, every: int = 1, first: int = 1) -> Points:
-    """Kill at every point of an act, or at the `first` and every `every`-th after it."""
+def visit(launcher: Launcher, scene: Scene, act: Act, *, only: tuple[str, ...] = (), every: int = 1, until_wrong: bool = False) -> Points:
+    """Kill at every point of an act, or, for mutants: `only` at these calls, at `every` third, `until_wrong`."""
     points = Points()
     scene.place.environment |= act.environment
     running = _up(launcher, scene)
     try:
         found = _survey(running, scene, act)
         for rank, call in found:
-            number = first
-            while True:
+            number = 0
+            while not (only and call not in only) and not (until_wrong and points.verdict.violations):
+                number += every
                 assert number < MOST, f"{call} of thread {rank} does not end"
-                scene.number += 1
+                scene.begin()
                 act.prepare(scene)
                 if not _kill(running, scene, act, (rank, call, number)):
                     break
                 name = f"{call} {number} of thread {rank}"
                 points.visited.append(name)
                 running = _up(launcher, scene)
-                since = points_since(scene)
-                points.add(name, oracle.check(scene.place, scene.path, since=since))
+                points.add(name, oracle.check(scene.place, scene.path, since=scene.since))
                 points.verdict.violations += [f"after {name}: {one}" for one in act.verify(scene)]
                 points.verdict.violations += [f"again after {name}: {one}" for one in act.repeat(scene)]
-                points.add(f"{name}, and again", oracle.check(scene.place, scene.path, since=since))
-                number += every
+                points.add(f"{name}, and again", oracle.check(scene.place, scene.path, since=scene.since))
     finally:
-        if not running.is_gone():
-            running.kill()
+        launcher.kill_all()
     return points
 
 
-def points_since(scene: Scene) -> int:
-    """The start of the first operation of this attempt."""
-    return min(
-        (one.start for one in read(scene.path).operations if one.arguments.get("repository") == scene.repository),
-        default=0,
-    )
-
-
 def _up(launcher: Launcher, scene: Scene) -> Running:
-    running = launcher.start(scene.place)
+    running = scene.running = launcher.start(scene.place)
     running.until_ready()
     history = History(scene.path, "points")
     history.event("ready")
@@ -184,12 +201,13 @@ def _up(launcher: Launcher, scene: Scene) -> Running:
 
 def _survey(running: Running, scene: Scene, act: Act) -> list[tuple[int, str]]:
     """Which thread makes which calls: all that there are, seen in one act that nobody disturbs."""
-    scene.number += 1
+    scene.begin()
     act.prepare(scene)
     before = running.threads()
-    with traced("-f", "-e", f"trace={MUTATING}", "-s", "0", pid=running.pid) as output:
+    with traced("-f", "-e", f"trace={MUTATING}", "-s", "0", pid=running.pid) as trace:
         assert act.act(scene), f"the act itself fails: {running.told()}"
-        made = calls(output)
+        time.sleep(AFTER)
+    made = calls(trace)
     assert made, "strace saw nothing"
     unknown = {thread for thread, _ in made} - set(before)
     assert not unknown, "the act made threads of its own"
@@ -204,7 +222,7 @@ def _kill(running: Running, scene: Scene, act: Act, point: tuple[int, str, int])
         done = act.act(scene)
         if done:
             # A kill may fall after the answer.
-            until = time.monotonic() + 0.03
+            until = time.monotonic() + AFTER
             while time.monotonic() < until and not running.is_gone():
                 time.sleep(0.002)
         if not running.is_gone():
@@ -235,17 +253,15 @@ def leaks(launcher: Launcher, scene: Scene, patience: float) -> list[str]:
 
 def grow_old(place: Place) -> None:
     """Let years pass, in rows and files, for everything that waits for its time."""
-    with sqlite3.connect(place.data / "moorage.db", isolation_level=None, timeout=30) as database:
-        for statement in (
-            "UPDATE links SET leased_until = 0",
-            "UPDATE trash_links SET purge_after = 0",
-            "UPDATE trash_manifests SET purge_after = 0",
-            "UPDATE trash_tags SET purge_after = 0",
-            "UPDATE trash_blobs SET purge_after = 0",
-            "UPDATE uploads SET touched_at = 0",
-            "UPDATE jobs SET leased_until = 0, due_at = 0",
-        ):
-            database.execute(statement)
-    database.close()
+    rows.change(
+        place,
+        "UPDATE links SET leased_until = 0",
+        "UPDATE trash_links SET purge_after = 0",
+        "UPDATE trash_manifests SET purge_after = 0",
+        "UPDATE trash_tags SET purge_after = 0",
+        "UPDATE trash_blobs SET purge_after = 0",
+        "UPDATE uploads SET touched_at = 0",
+        "UPDATE jobs SET leased_until = 0, due_at = 0",
+    )
     for one in rows.files(place).values():
         os.utime(one, (1_000_000_000, 1_000_000_000))

@@ -3,6 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,20 +36,42 @@ class Rows:
         return {key for _, _, key, _, _ in self.blobs.values() if key is not None}
 
 
-def look(place: Place) -> Rows:
-    """Everything that matters, in one transaction."""
+@contextmanager
+def _database(place: Place) -> Iterator[Any]:
+    """A connection beside the server, which commits every statement by itself."""
     if place.url is None:
-        database = sqlite3.connect(f"file:{place.data / 'moorage.db'}?mode=rw", uri=True, isolation_level=None)
+        path = f"file:{place.data / 'moorage.db'}?mode=rw"
+        database: Any = sqlite3.connect(path, uri=True, isolation_level=None, timeout=30)
     else:
         import psycopg
 
-        database = psycopg.connect(place.url, autocommit=True)  # type: ignore[assignment]
+        database = psycopg.connect(place.url, autocommit=True)
     try:
-        begin = "BEGIN" if place.url is None else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        database.execute(begin)
-        return _read(lambda text: database.execute(text).fetchall(), sqlite=place.url is None)
+        yield database
     finally:
         database.close()
+
+
+def ask(place: Place, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    """What a query finds."""
+    with _database(place) as database:
+        return list(database.execute(statement, values).fetchall())
+
+
+def change(place: Place, *statements: str) -> None:
+    """Change rows, all at once: to let time pass for them."""
+    with _database(place) as database:
+        database.execute("BEGIN IMMEDIATE" if place.url is None else "BEGIN")
+        for one in statements:
+            database.execute(one)
+        database.execute("COMMIT")
+
+
+def look(place: Place) -> Rows:
+    """Everything that matters, in one transaction."""
+    with _database(place) as database:
+        database.execute("BEGIN" if place.url is None else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        return _read(lambda text: database.execute(text).fetchall(), sqlite=place.url is None)
 
 
 def _read(ask: Any, *, sqlite: bool) -> Rows:

@@ -51,14 +51,13 @@ def visit_start(launcher: Launcher, template: Path | None, folder: Path, *, most
 def _survey(launcher: Launcher, template: Path | None, folder: Path, most: int) -> list[tuple[str, int]]:
     scene = _copy(template, folder)
     running = launcher.start(scene.place, held=True)
-    with traced("-f", "-e", f"trace={MUTATING}", "-s", "0", pid=running.pid) as output:
+    with traced("-f", "-e", f"trace={MUTATING}", "-s", "0", pid=running.pid) as trace:
         os.kill(running.pid, signal.SIGCONT)
         assert running.wait_or_ready() is None, running.told()
-        lines = output.read_text(errors="replace").splitlines()
     running.kill()
     counts: dict[str, int] = {}
     points: dict[str, list[int]] = {}
-    for line in lines:
+    for line in trace.lines:
         thread, _, made = line.partition(" ")
         call = made.strip().partition("(")[0]
         if int(thread) != running.pid or not call.isidentifier():

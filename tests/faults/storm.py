@@ -1,12 +1,11 @@
 """A kill storm: SIGKILL at random moments, under pushers, pullers, deleters and a collector in a hurry."""
 
 import random
-import sqlite3
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import oracle
+from tests.faults import oracle, rows
 from tests.faults.clients import clients
 from tests.faults.history import History
 from tests.faults.oracle import Verdict
@@ -16,6 +15,8 @@ WINDOW = 2.0
 """`gc.window` in seconds."""
 
 HURRY = {
+    "REGISTRY_GC_ENABLED": "true",
+    "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED": "true",
     "REGISTRY_GC_WINDOW": f"{WINDOW:.0f}s",
     "REGISTRY_GC_TRASH": "1s",
     "REGISTRY_GC_UNDO": "1s",
@@ -90,13 +91,4 @@ def _end(running: Running, history: History) -> None:
 
 def free_jobs(place: Place) -> None:
     """Let a minute pass for the jobs that were killed at work: nobody else takes them over before that."""
-    statement = "UPDATE jobs SET leased_until = 0"
-    if place.url is None:
-        with sqlite3.connect(place.data / "moorage.db", isolation_level=None, timeout=30) as database:
-            database.execute(statement)
-        database.close()
-    else:
-        import psycopg
-
-        with psycopg.connect(place.url, autocommit=True) as connection:
-            connection.execute(statement)
+    rows.change(place, "UPDATE jobs SET leased_until = 0")

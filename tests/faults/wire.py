@@ -38,6 +38,8 @@ class Client:
     def __init__(self, port: int, history: History | None = None, timeout: float = 60) -> None:
         self._port, self._history, self._timeout = port, history, timeout
         self._connection: http.client.HTTPConnection | None = None
+        self.upload: str | None = None
+        """Where the last upload that was begun goes on."""
 
     def close(self) -> None:
         if self._connection is not None:
@@ -70,6 +72,19 @@ class Client:
         deed = self._begin("push-blob", repository=repository, digest=digest, size=len(content), form=form)
         return self._finish(deed, lambda: self._push(repository, content, digest, form))
 
+    def resume(self, repository: str, content: bytes, upload: str) -> bool | None:
+        """Go on with an upload where it stands, to its end; None where there is no such upload any more."""
+        status, headers, _ = self.ask("GET", upload)
+        if status == 404:
+            return None
+        last = int(headers["range"].partition("-")[2])
+        offset = last + 1 if last else 0
+        digest = digest_of(content)
+        deed = self._begin("push-blob", repository=repository, digest=digest, size=len(content), form="resumed")
+        path, rest = f"{upload}{'&' if '?' in upload else '?'}digest={digest}", content[offset:]
+        headers = {"Content_Range": f"{offset}-{len(content) - 1}"} if rest else {}
+        return self._finish(deed, lambda: self._expect(201, "PUT", path, rest, **headers))
+
     def mount(self, repository: str, source: str, digest: str) -> bool:
         deed = self._begin("mount", repository=repository, source=source, digest=digest)
 
@@ -95,6 +110,10 @@ class Client:
         deed = self._begin(f"delete-{what}", repository=repository, **{name: reference})
         path = f"/v2/{repository}/{'blobs' if what == 'blob' else 'manifests'}/{reference}"
         return self._finish(deed, lambda: self._expect(202, "DELETE", path))
+
+    def let_expire(self, repository: str, digest: str) -> None:
+        """Write down that from here on nothing protects a blob that nobody refers to."""
+        self._begin("let-expire", repository=repository, digest=digest)
 
     def get(self, what: str, repository: str, reference: str) -> bytes | None:
         """Read a `manifest` or `blob`; None where there is none, or nobody knows."""
@@ -133,7 +152,8 @@ class Client:
         if status != 202:
             raise Refused(status, body)
         where = urlsplit(given["location"])
-        return where.path + (f"?{where.query}" if where.query else "")
+        self.upload = where.path + (f"?{where.query}" if where.query else "")
+        return self.upload
 
     def _expect(self, wanted: int, method: str, path: str, content: bytes | None = None, **headers: str) -> dict[str, Any]:
         status, _, body = self.ask(method, path, content, **headers)
