@@ -241,17 +241,24 @@ class Purge(Quiet):
     """One run of the purger of uploads."""
 
     environment: dict[str, str] = field(
-        default_factory=lambda: QUIET
-        | {
-            "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED": "true",
-            "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL": "400ms",
-        }
+        default_factory=lambda: (
+            QUIET
+            | {
+                "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED": "true",
+                "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_INTERVAL": "400ms",
+            }
+        )
     )
 
+    upload: str = ""
+
     def prepare(self, scene: Scene) -> None:
-        with scene.client(recorded=False) as client:
+        """An upload that is abandoned, and one that was finished."""
+        with scene.client() as client:
+            assert client.push_blob(scene.repository, content(scene, "finished"), "stream")
             _, headers, _ = client.ask("POST", f"/v2/{scene.repository}/blobs/uploads/")
-            status, _, _ = client.ask("PATCH", headers["location"], content(scene, "upload"))
+            self.upload = headers["location"]
+            status, _, _ = client.ask("PATCH", self.upload, content(scene, "upload"))
             assert status == 202
 
     def act(self, scene: Scene) -> bool:
@@ -270,7 +277,10 @@ class Purge(Quiet):
         raise AssertionError("the purger does not do its work")
 
     def repeat(self, scene: Scene) -> list[str]:
-        return []
+        """The upload is gone, or can still be finished."""
+        with scene.client() as client:
+            resumed = client.resume(scene.repository, content(scene, "upload"), self.upload)
+        return ["O2: an upload that was not purged cannot be resumed"] if resumed is False else []
 
 
 ACTS: dict[str, Quiet] = {

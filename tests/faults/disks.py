@@ -23,7 +23,9 @@ SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN, `_IOR('X', 125, __u32)`."""
 NO_LOG_FLUSH = 2
 
-STORING = "openat,mkdir,mkdirat,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat"
+STORING = (
+    "openat,mkdir,mkdirat,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat"
+)
 """The calls that `strict` needs to see."""
 
 
@@ -134,8 +136,8 @@ class Strict:
                 self._files[path].synced = self._files[path].size
             elif call == "fsync":
                 for name, file in self._files.items():
-                    file.named |= os.path.dirname(name) == path
-        elif call.startswith("rename") or call.startswith("link"):
+                    file.named |= str(Path(name).parent) == path
+        elif call.startswith(("rename", "link")):
             self._rename(arguments)
         elif call.startswith("unlink"):
             # Whether a deletion that was not synced comes to pass is open; that it does is the worse.

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,10 +46,8 @@ def _no_folder_sync() -> None:
 def _failed_sync_ignored() -> None:
     def ignoring(sync: Callable[[int], None]) -> Callable[[int], None]:
         def synced(fd: int) -> None:
-            try:
+            with suppress(OSError):
                 sync(fd)
-            except OSError:
-                pass
 
         return synced
 
@@ -164,7 +163,7 @@ def _key_reused() -> None:
     async def sealed(registry: Any, one: Any) -> None:
         await seal_as_it_was(registry, one)
         if one.content is None:
-            os.replace(registry.store._path(own_key(one)), registry.store._path(key_of(one)))
+            Path(registry.store._path(own_key(one))).replace(registry.store._path(key_of(one)))
 
     async def seal_as_it_was(registry: Any, one: Any) -> None:
         upload.key_of = own_key

@@ -159,7 +159,9 @@ def _contradictions(past: Past, since: int) -> Iterator[str]:
             # Deleting a manifest takes its tags along.
             for one in removals[repository]:
                 effect = registers.cleared(one["digest"])
-                steps[key].append(Step(one.start, _end(one, past), effect, one.outcome == OK, f"delete {one['digest']}"))
+                steps[key].append(
+                    Step(one.start, _end(one, past), effect, one.outcome == OK, f"delete {one['digest']}")
+                )
         failed = registers.explain(steps[key])
         if failed:
             yield f"O1/O7: {repository}/{reference}: {failed}"
@@ -179,9 +181,9 @@ def _blobs(past: Past, since: int, window: float) -> Iterator[str]:
             losses[one["repository"], one["digest"]].append(one)
     referring: dict[Key, str] = {}
     for one in past.operations:
-        if one.kind == "put-manifest" and (found := last.get(("get-manifest", one["repository"], one["digest"]))):
-            if found.result["found"] is not None:
-                referring |= {(one["repository"], digest): one["digest"] for digest in one["blobs"]}
+        found = last.get(("get-manifest", one["repository"], one["digest"])) if one.kind == "put-manifest" else None
+        if found is not None and found.result["found"] is not None:
+            referring |= {(one["repository"], digest): one["digest"] for digest in one["blobs"]}
     _, wanted = _named([one for one in past.operations if one.start >= since])
     for key in sorted(wanted):
         seen = last.get(("get-blob", *key))

@@ -125,7 +125,7 @@ class Trace:
 
 @contextmanager
 def traced(*arguments: str, pid: int) -> Iterator[Trace]:
-    """strace holds the thread, or with `-f` the process, from here on."""
+    """Have strace hold the thread, or with `-f` the process, from here on."""
     trace = Trace()
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         output, told = Path(folder) / "trace", Path(folder) / "told"
@@ -156,7 +156,9 @@ def calls(trace: Trace) -> dict[tuple[int, str], int]:
     return found
 
 
-def visit(launcher: Launcher, scene: Scene, act: Act, *, only: tuple[str, ...] = (), every: int = 1, until_wrong: bool = False) -> Points:
+def visit(
+    launcher: Launcher, scene: Scene, act: Act, *, only: tuple[str, ...] = (), every: int = 1, until_wrong: bool = False
+) -> Points:
     """Kill at every point of an act, or, for mutants: `only` at these calls, at `every` third, `until_wrong`."""
     points = Points()
     scene.place.environment |= act.environment

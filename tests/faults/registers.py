@@ -16,7 +16,7 @@ State = tuple[Value, frozenset[int]]
 
 @dataclass(frozen=True)
 class Step:
-    """An operation on a register: `effect` gives the value after it, and raises Impossible where it cannot have been."""
+    """An operation: `effect` gives the value after it, and raises Impossible where it cannot have ended so."""
 
     start: int
     end: int

@@ -90,7 +90,9 @@ def _read(ask: Any, *, sqlite: bool) -> Rows:
             row[0]: (row[1], row[2], bytes(row[3]))
             for row in ask("SELECT id, repository_id, digest, content FROM manifests")
         },
-        edges=[tuple(row) for row in ask("SELECT manifest_id, repository_id, digest, role, blob_id, child_id FROM edges")],
+        edges=[
+            tuple(row) for row in ask("SELECT manifest_id, repository_id, digest, role, blob_id, child_id FROM edges")
+        ],
         tags=[tuple(row) for row in ask("SELECT repository_id, name, manifest_id FROM tags")],
         repositories={row[0]: row[1] for row in ask("SELECT id, name FROM repositories")},
         trash_blobs={row[0] for row in ask("SELECT storage_key FROM trash_blobs")},
@@ -118,7 +120,8 @@ def wrong(place: Place) -> Iterator[str]:
 
 
 def _wrong_blobs(place: Place, rows: Rows) -> Iterator[str]:
-    for identity, (digest, size, key, content, damaged) in rows.blobs.items():
+    for identity, (digest, size, key, inline, damaged) in rows.blobs.items():
+        content = inline
         if key is not None:
             try:
                 content = (place.store / key).read_bytes()

@@ -37,7 +37,11 @@ def resume_after_a_cut(launcher: Launcher, machine: Machine, path: Path, times: 
         running = machine.boot(launcher)
         history.event("ready")
         deed = history.begin(
-            "push-blob", repository="resume/app", digest=digest_of(first + second), size=len(first + second), form="resumed"
+            "push-blob",
+            repository="resume/app",
+            digest=digest_of(first + second),
+            size=len(first + second),
+            form="resumed",
         )
         digest = digest_of(first + second)
         status, _, _ = client.ask("PUT", f"{headers['location']}?digest={digest}", second)

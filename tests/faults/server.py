@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Place:
     url: str | None = None
     """Of a PostgreSQL database; otherwise there is a SQLite file in the data folder."""
     log: Path | None = None
-    port: int = field(default_factory=lambda: free_port())
+    port: int = field(default_factory=lambda: free_port())  # noqa: PLW0108 - it is defined below
 
     @property
     def address(self) -> str:
@@ -97,6 +97,14 @@ class Running:
         status = self.wait()
         assert status == -signal.SIGKILL, f"the registry ended by itself ({status}): {self.told()}"
 
+    def freeze(self) -> None:
+        """Stop every thread where it is, or where the kernel lets go of it: no more answers leave."""
+        os.kill(self.pid, signal.SIGSTOP)
+        until = time.monotonic() + PATIENCE
+        while not _states(self.pid) <= set("TtDZX"):
+            assert time.monotonic() < until, "the registry cannot be stopped"
+            time.sleep(0.001)
+
     def stop(self) -> None:
         os.kill(self.pid, signal.SIGTERM)
         assert self.wait() == 0, self.told()
@@ -112,7 +120,7 @@ class Running:
 
     def threads(self) -> list[int]:
         """Its threads' ids, the main thread's first, then in the order of their birth."""
-        return sorted(int(one) for one in os.listdir(f"/proc/{self.pid}/task"))
+        return sorted(int(one.name) for one in Path(f"/proc/{self.pid}/task").iterdir())
 
     def until_ready(self) -> None:
         until = time.monotonic() + PATIENCE
@@ -133,6 +141,15 @@ class Running:
 
     def told(self) -> str:
         return self.place.output.read_text()[-3000:]
+
+
+def _states(pid: int) -> set[str]:
+    """What the threads of a process are doing, by the kernel's letters."""
+    states = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            states.add((task / "stat").read_text().rpartition(")")[2].split()[0])
+    return states
 
 
 def is_ready(place: Place) -> bool:

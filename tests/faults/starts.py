@@ -24,7 +24,7 @@ SOME = 40
 
 
 def visit_start(launcher: Launcher, template: Path | None, folder: Path, *, most: int = SOME) -> Points:
-    """Kill a registry at its start, on copies of `template` (a folder with `data`, and the `history` of its content)."""
+    """Kill a registry at its start, on copies of `template` (`data`, and the `history` of its content)."""
     points = Points()
     for call, number in _survey(launcher, template, folder, most):
         name = f"{call} {number}"
@@ -150,4 +150,3 @@ def _move_rows(source: Path, target: Path) -> None:
         database.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM source.{table}")
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()
-

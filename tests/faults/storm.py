@@ -29,6 +29,9 @@ HURRY = {
 ROUND = 50
 """Kills between two looks of the oracle, for which the clients rest."""
 
+ORDERLY = 8
+"""Before every so many kills there is an orderly end and a start, to compare the others with."""
+
 CONVERGE = 60.0
 """Seconds that the collector may take to come to rest."""
 
@@ -40,7 +43,7 @@ class Storm:
     kills: int = 0
     verdict: Verdict = field(default_factory=Verdict)
     clean: list[float] = field(default_factory=list)
-    """How long starts took after an orderly end."""
+    """How long starts took after an orderly end, under the same clients."""
     killed: list[float] = field(default_factory=list)
     """How long they took after a kill."""
 
@@ -49,28 +52,29 @@ def storm(place: Place, path: Path, kills: int, names: str) -> Storm:
     """Kill the registry `kills` times; the oracle looks after every fifty, and waits for the collector."""
     place.environment |= HURRY
     history, seen = History(path, "storm"), Storm()
-    running = None
+    running = _start(place, history, [])
     try:
-        for _ in range(3):
-            running = _start(place, history, seen.clean)
-            _end(running, history)
-        running = _start(place, history, seen.clean)
         while seen.kills < kills:
             since = time.monotonic_ns()
             with clients(path, place.port, f"{names}{seen.kills}", pushers=8, pullers=4, deleters=2):
-                for _ in range(min(ROUND, kills - seen.kills)):
+                for number in range(min(ROUND, kills - seen.kills)):
                     time.sleep(random.uniform(0.02, 0.7))
                     history.event("killed")
+                    if number % ORDERLY == ORDERLY - 1:
+                        running.stop()
+                        running = _start(place, history, seen.clean)
+                        history.event("killed")
                     running.kill()
                     seen.kills += 1
                     free_jobs(place)
                     running = _start(place, history, seen.killed)
             seen.verdict.add(oracle.check(place, path, window=WINDOW, since=since))
             seen.verdict.violations += oracle.settle(place, CONVERGE)
-        _end(running, history)
+        history.event("killed")
+        running.stop()
     finally:
         history.close()
-        if running is not None and not running.is_gone():
+        if not running.is_gone():
             running.kill()
     return seen
 
@@ -82,11 +86,6 @@ def _start(place: Place, history: History, times: list[float]) -> Running:
     times.append(time.monotonic() - began)
     history.event("ready")
     return running
-
-
-def _end(running: Running, history: History) -> None:
-    history.event("killed")
-    running.stop()
 
 
 def free_jobs(place: Place) -> None:

@@ -155,7 +155,9 @@ class Client:
         self.upload = where.path + (f"?{where.query}" if where.query else "")
         return self.upload
 
-    def _expect(self, wanted: int, method: str, path: str, content: bytes | None = None, **headers: str) -> dict[str, Any]:
+    def _expect(
+        self, wanted: int, method: str, path: str, content: bytes | None = None, **headers: str
+    ) -> dict[str, Any]:
         status, _, body = self.ask(method, path, content, **headers)
         if status != wanted:
             raise Refused(status, body)
