@@ -4,13 +4,15 @@ BIN := .venv/bin
 CLIENTS := $(CURDIR)/.clients
 PYTEST = PATH="$(CLIENTS)/bin:$$PATH" $(BIN)/pytest -n auto
 
-.PHONY: help setup run test quick journeys check format clients bench
+.PHONY: help setup run test quick journeys faults faults-long check format clients bench
 
 help:
 	@echo "make run      a registry on localhost:5000 (data in ./data)"
 	@echo "make test     set up and run the tests"
 	@echo "make quick    the tests that drive no client program and are not slow"
 	@echo "make journeys the tests that drive real clients"
+	@echo "make faults   full disks, failing system calls, servers that vanish (wants root)"
+	@echo "make faults-long  the same, with ten times the kills and power cuts"
 	@echo "make check    format, lint, types, contracts"
 	@echo "make clients  install the real clients and servers that the journeys drive (needs root, apt-get and go)"
 	@echo "make bench    speed and memory beside Docker Registry, in about six minutes; ARGS=--help says more"
@@ -30,13 +32,19 @@ run: setup
 	exec $(BIN)/moorage serve --open --config lab.yml --data data
 
 test: setup
-	$(PYTEST)
+	$(PYTEST) -m "not fault"
 
 quick: setup
-	$(PYTEST) -m "not client and not slow"
+	$(PYTEST) -m "not client and not slow and not fault"
 
 journeys: setup
 	$(PYTEST) tests/journeys
+
+faults: setup
+	$(PYTEST) -m fault tests/faults
+
+faults-long: setup
+	MOORAGE_FAULTS=long $(PYTEST) -m fault tests/faults
 
 check: setup
 	$(BIN)/ruff format --check

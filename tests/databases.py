@@ -15,10 +15,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +160,16 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     path = tmp_path / "registry.db"
     shutil.copy(sqlite_template, path)
     return f"sqlite:///{path}"
+
+
+@asynccontextmanager
+async def opening(url: str, **options: Any) -> AsyncIterator[Database]:
+    """An open database that is closed in any case: its threads and connections are no other test's business."""
+    opened = open_database(url, **options)
+    try:
+        yield opened
+    finally:
+        await opened.close()
 
 
 @pytest.fixture(params=KINDS)

@@ -4,10 +4,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests import make
 from tests.conftest import ROOT, Served
@@ -69,19 +72,61 @@ def test_sparse_images_are_accepted_where_asked_for(serve: Callable[..., Served]
         assert put.status_code == 201
 
 
-def test_sigterm_lets_a_running_exchange_finish(serve: Callable[..., Served]) -> None:
-    server = serve()
+@contextmanager
+def half_an_upload(server: Served, content: bytes) -> Iterator[socket.socket]:
+    """A connection on which a blob is being pushed: the second half of its bytes is still to come."""
+    head = (
+        f"POST /v2/acme/app/blobs/uploads/?digest={make.digest(content)} HTTP/1.1\r\nHost: here\r\n"
+        f"Content-Length: {len(content)}\r\nExpect: 100-continue\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), 60) as one:
+        one.sendall(head.encode())
+        assert one.recv(1024).startswith(b"HTTP/1.1 100 "), "the handler waits for the body"
+        one.sendall(content[: len(content) // 2])
+        yield one
+
+
+def stop_listening(server: Served) -> None:
+    """Tell the server to stop, and wait until it is draining."""
+    server.process.send_signal(signal.SIGTERM)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", server.port), 60).close()
+        except ConnectionRefusedError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the server still listens")
+
+
+def test_one_sigterm_lets_a_running_exchange_finish(serve: Callable[..., Served]) -> None:
+    server = serve(REGISTRY_HTTP_DRAINTIMEOUT="100s")
     content = b"x" * 200_000
-    with httpx.Client(base_url=server.url) as client:
+    with half_an_upload(server, content) as one:
+        stop_listening(server)
+        assert server.process.poll() is None
+        one.sendall(content[len(content) // 2 :])
+        answer = b"".join(iter(lambda: one.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 201 ")
+    assert b"connection: close" in answer.lower()
+    assert server.process.wait(60) == 0
 
-        def slowly() -> object:
-            yield content[:100_000]
-            server.process.terminate()
-            yield content[100_000:]
 
-        answer = client.post(f"/v2/acme/app/blobs/uploads/?digest={make.digest(content)}", content=slowly())
-    assert answer.status_code == 201
-    assert server.process.wait(10) == 0
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_stops_the_server_in_the_middle_of_an_exchange(
+    serve: Callable[..., Served], second: signal.Signals
+) -> None:
+    server = serve(REGISTRY_HTTP_DRAINTIMEOUT="100s")
+    with half_an_upload(server, b"x" * 200_000) as one:
+        stop_listening(server)
+        assert server.process.poll() is None
+        server.process.send_signal(second)
+        assert server.process.wait(60) == 0
+        with pytest.raises(ConnectionResetError):
+            one.recv(1024)
+    assert "Traceback" not in server.log.read_text()
+    with httpx.Client(base_url=serve().url) as client:
+        assert client.head(f"/v2/acme/app/blobs/{make.digest(b'x' * 200_000)}").status_code == 404
 
 
 def test_metrics_are_on_the_debug_address_alone(serve: Callable[..., Served]) -> None:

@@ -13,7 +13,18 @@ from moorage.settings.values import format_duration
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by tools/settings_reference.py -->\n"
 
-OURS = ("admin.", "auth.open", "data", "database.", "gc.", "http.trusted_proxies", "limits.", "validation.sparse")
+OURS = (
+    "admin.",
+    "auth.open",
+    "data",
+    "database.",
+    "gc.",
+    "http.trusted_proxies",
+    "limits.",
+    "scrub.",
+    "storage.reserve",
+    "validation.sparse",
+)
 """Docker Registry does not know these."""
 
 
@@ -81,7 +92,7 @@ def default(key: Key) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, float) and value < 1:
         value = f"{value:.0%}"
-    if "bytes" in key.name:
+    if kind(key.field) == "size":
         return f"`{value // 1024**2}MiB`" if value >= 1024**2 else f"`{value // 1024}KiB`"
     return f"`{value}s`" if key.name.endswith("_seconds") else f"`{value}`"
 

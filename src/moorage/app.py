@@ -1,7 +1,8 @@
 """Composition: settings become a running registry.  The one page that knows everyone."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -9,17 +10,24 @@ from typing import Final
 
 from moorage.access.rules import OpenRules
 from moorage.core.identity import recognise
+from moorage.core.intake import in_thread
 from moorage.core.registry import Policy, Registry
-from moorage.db.engine import Database, open_database
-from moorage.db.migrate import migrate
+from moorage.db.aftermath import check_after_crash
+from moorage.db.ballast import SIZE as BALLAST
+from moorage.db.engine import Database, open_database, parse_url
+from moorage.db.link import is_damaged
+from moorage.db.migrate import current, migrate
+from moorage.db.migrations.head import HEAD
 from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
 from moorage.edge.ops import front, private
 from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
-from moorage.errors import RegistryError
+from moorage.errors import Code, RegistryError
 from moorage.features.gc.job import Windows, collector, purger, sweeper
+from moorage.features.integrity.scrub import Pace, scrubber
+from moorage.features.integrity.watch import Watch
 from moorage.jobs.job import Job
 from moorage.jobs.worker import run as run_jobs
 from moorage.settings import Settings
@@ -49,11 +57,16 @@ def build(settings: Settings) -> Application:
     registry = Registry(db, store, _policy(settings))
     if not settings.ephemeral:
         recognise(db, store, f"the blob folder {settings.blobs}", registry.now())
-    jobs = _jobs(registry, settings)
+    watch = Watch(db)
+    jobs = _jobs(registry, settings, watch)
     router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries, settings.tags.maxtags))
 
+    async def database_check() -> None:
+        await db.ping()
+        await watch.check()
+
     async def storage_check() -> None:
-        store.check()
+        await in_thread(store.check)
 
     async def work() -> None:
         if jobs:
@@ -63,7 +76,7 @@ def build(settings: Settings) -> Application:
         await db.close()
         store.close()
 
-    checks = {"database": db.ping, "storage": storage_check}
+    checks = {"database": database_check, "storage": storage_check}
     handler = front(router.respond, checks, settings.http.prefix)
     if settings.http.further_headers:
         handler = with_headers(settings.http.further_headers, handler)
@@ -72,11 +85,41 @@ def build(settings: Settings) -> Application:
     return Application(handler, aside, registry, _observer(), work, close)
 
 
+def open_registry(settings: Settings) -> Registry:
+    """Rows and bytes of a registry that is there already, perhaps beside its server, for commands.
+
+    Neither is made, moved or migrated.  Raises RegistryError that says what is missing.
+    """
+    if settings.ephemeral:
+        raise RegistryError(Code.UNAVAILABLE, "this registry keeps its blobs in memory: only its server can reach them")
+    url = parse_url(settings.database_url)
+    if url.drivername == "sqlite" and not Path(url.database or "").exists():
+        raise RegistryError(Code.UNAVAILABLE, f"there is no registry: {url.database} is missing; name its --data")
+    if not (settings.blobs / "blobs").is_dir():
+        raise RegistryError(Code.UNAVAILABLE, f"there are no blobs in {settings.blobs}; name its --data or --config")
+    with _explained(settings.database_url):
+        revision = current(settings.database_url)
+        if revision != HEAD:
+            raise RegistryError(
+                Code.UNAVAILABLE, f"its schema is at {revision}, not {HEAD}; `moorage serve` migrates it"
+            )
+        db = open_database(settings.database_url)
+    return Registry(db, FilesystemStore(settings.blobs), _policy(settings))
+
+
 def _database(url: str) -> Database:
     """The database, with the schema that this program needs.  Raises RegistryError that says which, and why not."""
-    try:
+    with _explained(url):
+        check_after_crash(url)
         migrate(url)
-        return open_database(url)
+        return open_database(url, ballast=BALLAST)
+
+
+@contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """Say which database a failure was about, and why."""
+    try:
+        yield
     except RegistryError as error:
         # There is no client yet whom the driver's own words would tell too much.
         cause = getattr(error.__cause__, "orig", error.__cause__)
@@ -84,6 +127,8 @@ def _database(url: str) -> Database:
             why = error.message
         else:
             why = redact_text(" ".join(str(cause).split()))
+            if is_damaged(error.__cause__):
+                why = f"{error.message} ({why})"
         raise RegistryError(error.code, f"the database {redact_url(url)} cannot be used: {why}") from error
 
 
@@ -100,10 +145,11 @@ def _policy(settings: Settings) -> Policy:
         tags_per_push=settings.limits.tags_per_push,
         lease=_microseconds(settings.gc.window),
         undo=_microseconds(settings.gc.undo),
+        reserve=settings.storage.reserve,
     )
 
 
-def _jobs(registry: Registry, settings: Settings) -> list[Job]:
+def _jobs(registry: Registry, settings: Settings, watch: Watch) -> list[Job]:
     """What runs in the background.  A read-only registry changes nothing by itself either."""
     purging = settings.storage.maintenance.uploadpurging
     windows = Windows(
@@ -118,7 +164,13 @@ def _jobs(registry: Registry, settings: Settings) -> list[Job]:
     if registry.policy.read_only:
         return []
     jobs = [collector(registry, windows), sweeper(registry, windows)] if settings.gc.enabled else []
-    return jobs + ([purger(registry, windows, dry=purging.dryrun)] if purging.enabled else [])
+    if purging.enabled:
+        jobs.append(purger(registry, windows, dry=purging.dryrun))
+    scrub = settings.scrub
+    if scrub.enabled:
+        pace = Pace(_microseconds(scrub.period), _microseconds(scrub.interval), scrub.rate)
+        jobs += [scrubber(registry, pace), watch.job()]
+    return jobs
 
 
 _MINUTE: Final = 60_000_000

@@ -208,7 +208,7 @@ def test_every_line_of_a_request_carries_its_id(serve, tmp_path):
     server.stop()
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     damaged, access = (line for line in lines if line.get("request_id") == "asked-for.1")
-    assert damaged["msg"] == "a stored blob has the wrong size"
+    assert damaged["msg"] == "a stored blob is damaged"
     assert access.pop("dur_ms") > 0
     del access["ts"]
     assert access == {

@@ -7,13 +7,15 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from moorage.db.engine import Database, Tx, open_database
 from moorage.errors import Code, RegistryError
-from tests.databases import Server
+from tests.databases import Server, opening
 from tests.promises.test_database import create, kept, note, stop_here
 
 
@@ -86,9 +88,8 @@ async def test_a_server_whose_commits_do_not_wait_for_the_disk_is_overruled(
 ) -> None:
     name = url.partition("@/")[2].partition("?")[0]
     postgresql_server.sql(f"ALTER DATABASE {name} SET synchronous_commit = off")
-    opened = open_database(url)
-    assert await opened.write(lambda tx: tx.raw.execute("SHOW synchronous_commit").fetchone()) == ("on",)
-    await opened.close()
+    async with opening(url) as opened:
+        assert await opened.write(lambda tx: tx.raw.execute("SHOW synchronous_commit").fetchone()) == ("on",)
 
 
 def terminate(server: Server, url: str, *, which: str = "true") -> int:
@@ -172,71 +173,88 @@ async def test_a_storm_of_lost_connections_loses_nothing_and_shows_no_foreign_er
 
 
 async def test_a_server_that_is_down_is_unavailable_and_recovers(own_server: Server) -> None:
-    opened = open_database(own_server.url("postgres"))
-    await opened.write(create)
-    await opened.write(note, 1)
-    own_server.stop()
-    for ask in (opened.read, opened.scan, opened.write):
-        async with asyncio.timeout(20):
-            with pytest.raises(RegistryError) as refused:
-                await ask(kept)
-        assert refused.value.code is Code.UNAVAILABLE
-    with pytest.raises(RegistryError):
+    async with opening(own_server.url("postgres")) as opened:
+        await opened.write(create)
+        await opened.write(note, 1)
+        own_server.stop()
+        for ask in (opened.read, opened.scan, opened.write):
+            async with asyncio.timeout(20):
+                with pytest.raises(RegistryError) as refused:
+                    await ask(kept)
+            assert refused.value.code is Code.UNAVAILABLE
+        with pytest.raises(RegistryError):
+            await opened.ping()
+        own_server.start()
+        assert await opened.read(kept) == {1}
+        await opened.write(note, 2)
         await opened.ping()
-    own_server.start()
-    assert await opened.read(kept) == {1}
-    await opened.write(note, 2)
-    await opened.ping()
-    await opened.close()
+
+
+@contextmanager
+def frozen(server: Server) -> Iterator[int]:
+    """Every process that serves us stands still meanwhile; gives their number."""
+    ours = "SELECT pid FROM pg_stat_activity WHERE application_name = 'moorage'"
+    processes = [int(str(pid)) for (pid,) in server.sql(ours)]
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield len(processes)
+    finally:
+        for pid in processes:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def outcome(call: Coroutine[Any, Any, object]) -> object:
+    """What a call gives, or the code of its refusal."""
+    try:
+        return await call
+    except RegistryError as error:
+        return error.code
 
 
 async def test_a_server_that_freezes_holds_up_nobody_who_comes_later(own_server: Server) -> None:
-    opened = open_database(own_server.url("postgres"), pool_size=4, patience=0.5)
-    await opened.write(create)
-    await asyncio.gather(*(opened.read(kept) for _ in range(8)))
-    ours = "SELECT pid FROM pg_stat_activity WHERE application_name = 'moorage'"
-    frozen = [int(str(pid)) for (pid,) in own_server.sql(ours)]
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        async with asyncio.timeout(30):
-            stuck = [asyncio.ensure_future(opened.read(kept)) for _ in range(4)]
-            late = await asyncio.gather(*(opened.read(kept) for _ in range(20)), return_exceptions=True)
-            assert {one.code for one in late if isinstance(one, RegistryError)} == {Code.UNAVAILABLE}
-            with pytest.raises(RegistryError):
-                await opened.ping()
-    finally:
-        for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
-    await asyncio.gather(*stuck, return_exceptions=True)
-    assert await opened.read(kept) == set()
-    await opened.close()
+    async with opening(own_server.url("postgres"), pool_size=4, patience=0.5) as opened:
+        await opened.write(create)
+        together = threading.Barrier(3)
+        await asyncio.gather(*(opened.read(lambda _tx: together.wait(30)) for _ in range(3)))
+        with frozen(own_server) as number:
+            assert number == 3, "one connection for each thread of short reads"
+            stuck = [asyncio.ensure_future(outcome(opened.read(kept))) for _ in range(3)]
+            # They are refused on their own after half a minute; who comes behind them must not wait for that.
+            async with asyncio.timeout(20):
+                late = await asyncio.gather(*(outcome(opened.read(kept)) for _ in range(20)), outcome(opened.ping()))
+        assert late == [Code.UNAVAILABLE] * 21
+        assert set(await asyncio.gather(*map(answered, stuck))) == {True}
+        assert await opened.read(kept) == set()
+
+
+async def answered(call: Awaitable[object]) -> bool:
+    """Whether a call that a frozen server kept for a while gave its answer, or was refused in time."""
+    async with asyncio.timeout(40):
+        return await call in (set(), Code.UNAVAILABLE)
 
 
 async def test_a_pool_that_is_used_up_refuses_instead_of_hanging(url: str) -> None:
-    opened = open_database(url, pool_size=2, patience=0.3)
-    opened.write_now(create)
-    reached, go = threading.Event(), threading.Event()
-    holder = asyncio.ensure_future(opened.write(stop_here, 1, reached, go))
-    await asyncio.to_thread(reached.wait, 30)
-    async with asyncio.timeout(20):
-        with pytest.raises(RegistryError) as refused:
-            await opened.read(kept)
-    assert refused.value.code is Code.UNAVAILABLE
-    assert await opened.scan(kept) == set(), "long reads have threads of their own"
-    go.set()
-    assert await holder == 1
-    assert await opened.read(kept) == {1}
-    await opened.close()
+    async with opening(url, pool_size=2, patience=0.3) as opened:
+        opened.write_now(create)
+        reached, go = threading.Event(), threading.Event()
+        holder = asyncio.ensure_future(opened.write(stop_here, 1, reached, go))
+        try:
+            await asyncio.to_thread(reached.wait, 30)
+            async with asyncio.timeout(20):
+                assert await outcome(opened.read(kept)) is Code.UNAVAILABLE
+            assert await opened.scan(kept) == set(), "long reads have threads of their own"
+        finally:
+            go.set()
+        assert await holder == 1
+        assert await opened.read(kept) == {1}
 
 
 async def test_no_message_shows_the_password(own_server: Server) -> None:
     own_server.stop()
-    url = f"postgresql://someone:open-sesame@/postgres?host={own_server.folder}"
-    opened = open_database(url)
-    for ask in (opened.read, opened.write, opened.scan):
-        with pytest.raises(RegistryError) as refused:
-            await ask(kept)
-        assert "open-sesame" not in "".join(traceback.format_exception(refused.value))
-    assert "open-sesame" not in repr(opened)
-    await opened.close()
+    async with opening(f"postgresql://someone:open-sesame@/postgres?host={own_server.folder}") as opened:
+        for ask in (opened.read, opened.write, opened.scan):
+            with pytest.raises(RegistryError) as refused:
+                await ask(kept)
+            assert "open-sesame" not in "".join(traceback.format_exception(refused.value))
+        assert "open-sesame" not in repr(opened)

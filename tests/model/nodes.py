@@ -8,7 +8,7 @@ machine ──> Fleet ──> Node, Node        replicas: one database, one blob
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,13 @@ class Fleet:
     def ask(self, node: int, method: str, target: str, content: bytes = b"", **headers: str) -> Answer:
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.runner.run(self.nodes[node].ask(method, target, content, given))
+
+    def steps(self, step: Callable[[], Coroutine[Any, Any, bool]], most: int = 10_000) -> int:
+        """Step a job until it rests; how many steps that took."""
+        for number in range(1, most):
+            if not self.runner.run(step()):
+                return number
+        raise AssertionError(f"the job did not rest within {most} steps")
 
     def work(self, node: int, job: int) -> bool:
         """One step of a job; whether there may be more to do."""

@@ -71,6 +71,18 @@ def test_lost_bytes_are_noticed_by_append_and_seal(store: Store) -> None:
         assert refused.value.code is Code.BLOB_UPLOAD_INVALID
 
 
+def test_writing_nothing_forgets_what_lies_behind(store: Store) -> None:
+    put(store, b"hello torn")
+    assert put(store, b"", (5,)) == (5,)
+    store.seal(KEY, (5,))
+    assert read(store, 0, 5) == b"hello"
+
+
+def test_room_is_a_number_of_bytes_or_unknown(store: Store) -> None:
+    free = store.room()
+    assert free is None or free > 0
+
+
 def test_deleting_twice_is_no_error_and_reading_then_is(store: Store) -> None:
     put(store, b"x")
     assert [one.key for one in store.keys()] == [KEY]  # noqa: SIM118 - no dictionary

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
 
-from moorage.db.engine import Database, Tx, open_database
+from moorage.db.engine import Database, Tx
 from moorage.db.schema import Word
 from moorage.errors import Code, RegistryError
-from tests.databases import Server
+from tests.databases import Server, opening
 
 notes = Table("notes", MetaData(), Column("id", Integer, primary_key=True), Column("word", Word))
 
@@ -53,10 +53,9 @@ def stop_here(tx: Tx, number: int, reached: threading.Event, go: threading.Event
 
 @pytest.fixture
 async def db(empty_database: str) -> AsyncIterator[Database]:
-    opened = open_database(empty_database)
-    opened.write_now(create)
-    yield opened
-    await opened.close()
+    async with opening(empty_database) as opened:
+        opened.write_now(create)
+        yield opened
 
 
 @contextmanager
@@ -110,15 +109,14 @@ async def test_an_error_that_was_caught_after_it_ended_the_transaction_is_no_suc
 
 
 async def test_the_result_comes_after_the_commit(db: Database, empty_database: str) -> None:
-    beside = open_database(empty_database)
-    with standing(db, 1) as go:
-        second = asyncio.ensure_future(db.write(note, 2))
-        await asyncio.sleep(0.1)
-        assert 1 not in await beside.read(kept)
-        go.set()
-        assert await second == 2
-    assert await beside.read(kept) == {1, 2}
-    await beside.close()
+    async with opening(empty_database) as beside:
+        with standing(db, 1) as go:
+            second = asyncio.ensure_future(db.write(note, 2))
+            await asyncio.sleep(0.1)
+            assert 1 not in await beside.read(kept)
+            go.set()
+            assert await second == 2
+        assert await beside.read(kept) == {1, 2}
 
 
 CHILD = """
@@ -248,7 +246,15 @@ async def test_a_cancelled_caller_disturbs_nobody(db: Database) -> None:
     assert complaints == []
 
 
-async def test_closing_finishes_what_waits_then_refuses(db: Database, request: pytest.FixtureRequest) -> None:
+@pytest.fixture
+def others() -> set[threading.Thread]:
+    """The threads that are no business of the database: asked for in front of it."""
+    return set(threading.enumerate())
+
+
+async def test_closing_finishes_what_waits_then_refuses(
+    others: set[threading.Thread], db: Database, request: pytest.FixtureRequest
+) -> None:
     reached, go = threading.Event(), threading.Event()
     writes = [asyncio.ensure_future(db.write(stop_here, 1, reached, go))]
     await asyncio.to_thread(reached.wait, 30)
@@ -265,7 +271,8 @@ async def test_closing_finishes_what_waits_then_refuses(db: Database, request: p
             await ask(kept)
         assert refused.value.code is Code.UNAVAILABLE
     await db.close()
-    assert not [one.name for one in threading.enumerate() if one.name.startswith("moorage-")]
+    left = set(threading.enumerate()) - others
+    assert not [one.name for one in left if one.name.startswith("moorage-")]
     if db.dialect == "postgresql":
         server: Server = request.getfixturevalue("postgresql_server")
         name = str(db.url.database)

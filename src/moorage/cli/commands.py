@@ -15,6 +15,7 @@ class Commands(LazyGroup):
         "serve": ("moorage.cli.serve:serve", "Run a registry."),
         "backup": ("moorage.cli.backup:backup", "Back up a registry, running or not."),
         "restore": ("moorage.cli.backup:restore", "Restore a backup into an empty registry."),
+        "fsck": ("moorage.cli.fsck:fsck", "Compare what is stored with what the database says of it."),
         "gc": ("moorage.cli.gc:app", "See and say whether unreferenced content may be destroyed."),
         "config": ("moorage.cli.config:app", "Check, show and describe the configuration."),
     }

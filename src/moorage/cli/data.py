@@ -34,11 +34,13 @@ def lock(settings: Settings) -> int | None:
 
     Raises UNAVAILABLE.
     """
+    # What is kept here is for the registry's own user and group; the mask holds for whatever makes files later on.
+    os.umask(os.umask(0o027) | 0o027)
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
         if not settings.database_url.startswith("sqlite"):
             return None
-        fd = os.open(settings.data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fd = os.open(settings.data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     except OSError as reason:
         raise RegistryError(
             Code.UNAVAILABLE,

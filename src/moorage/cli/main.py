@@ -16,10 +16,11 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - the last place where it can be told
-        sys.exit(f"moorage: {_told(error)}")
+        sys.exit(f"moorage: {told(error)}")
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """What went wrong, as a line for a terminal."""
     from moorage.errors import RegistryError
     from moorage.telemetry import redact_text, visible
 

@@ -8,11 +8,13 @@ No transaction is open meanwhile, and the loop never touches large pieces.
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
-from typing import TypeVar, TypeVarTuple
+from typing import Protocol, TypeVar, TypeVarTuple
 
+from moorage.core import room
 from moorage.core.registry import Registry
 from moorage.db import uploads
 from moorage.db.uploads import Upload
@@ -24,8 +26,17 @@ from moorage.storage.store import INLINE, Appending, BlobStore, Content, File
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-Source = AsyncIterable[bytes | memoryview]
-"""A body in pieces, each valid until the next is asked for."""
+
+class Source(Protocol):
+    """A body in pieces, each valid until the next is asked for."""
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes it has, where that is known."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes | memoryview]: ...
+
 
 Claim = Callable[[Upload], Upload]
 
@@ -50,12 +61,15 @@ class Intake:
     early and sends its bytes late would write over those that another was promised.
     """
 
-    def __init__(self, store: BlobStore, upload: Upload, hasher: Hasher, claim: Claim | None = None) -> None:
-        self._store, self._upload, self._hasher, self._claim = store, upload, hasher, claim
+    def __init__(self, registry: Registry, upload: Upload, hasher: Hasher, claim: Claim | None = None) -> None:
+        self._registry, self._upload, self._hasher, self._claim = registry, upload, hasher, claim
+        self._store = registry.store
         self._small = bytearray(upload.content) if upload.content is not None else None
         self._appending: Appending | None = None
         self._parts = upload.parts
         self._turn = Lock()
+        self._unasked = 0
+        """How many more bytes may be written before there is another look at how much room is left."""
 
     async def take(self, body: Source) -> Upload:
         """Take all of `body` and give the upload as it then stands; nothing of that is written down yet.
@@ -87,7 +101,24 @@ class Intake:
             content=bytes(self._small) if self._small is not None else None,
         )
 
+    def give_back(self) -> None:
+        """Free what this body took, where there is no room for the rest of it; the upload stands as before."""
+        if self._appending is None:
+            return
+        with suppress(RegistryError):  # somebody else has gone on with it, or a row cannot be written either
+            turn = self._store.append(key_of(self._upload), self._upload.parts)
+            try:
+                if self._claim is not None:
+                    self._upload = self._claim(self._upload)
+                turn.write(b"")
+            finally:
+                turn.close()
+
     def _write(self, piece: Buffer) -> None:
+        self._unasked -= len(piece)
+        if self._unasked < 0:
+            self._unasked = _PIECE
+            room.for_bytes(self._registry, len(piece))
         with self._turn:
             if self._appending is None:
                 self._appending = self._store.append(key_of(self._upload), self._parts)
@@ -117,7 +148,7 @@ async def go_on(registry: Registry, upload: Upload) -> Intake:
     if upload.offset == 0 or upload.content is not None:
         hasher = digests.hasher(upload.digest.algorithm)
         hasher.update(upload.content or b"")
-        return Intake(registry.store, upload, hasher, claim)
+        return Intake(registry, upload, hasher, claim)
     saved = None
     if upload.incarnation == registry.store.incarnation:
         saved = digests.resume(upload.hash_state, upload.digest)
@@ -126,7 +157,7 @@ async def go_on(registry: Registry, upload: Upload) -> Intake:
         saved = await in_thread(rehash, registry.store, upload, upload.digest.algorithm)
         if saved.digest() != upload.digest:
             raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
-    return Intake(registry.store, upload, saved, claim)
+    return Intake(registry, upload, saved, claim)
 
 
 def outrun() -> RegistryError:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from moorage.access.permit import Action, Permit
 from moorage.core import unknown
+from moorage.core.damage import condemn
 from moorage.core.discover import synthesised_fallback
 from moorage.core.intake import pieces
 from moorage.core.registry import Registry
 from moorage.db import blobs, manifests
-from moorage.db.blobs import Linked
+from moorage.db.blobs import Blob, Linked
 from moorage.db.engine import Tx
 from moorage.db.manifests import Stored
 from moorage.errors import Code, RegistryError
@@ -19,7 +20,7 @@ from moorage.oci.names import Reference, Tag
 from moorage.storage.store import Content, File
 from moorage.telemetry import logger
 
-__all__ = ["File", "Linked", "Manifest", "blob", "blob_head", "manifest", "open_blob", "read_blob"]
+__all__ = ["File", "Linked", "Manifest", "blob", "blob_head", "content", "manifest", "read_blob"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,10 @@ class Manifest:
 
 
 async def manifest(registry: Registry, permit: Permit, reference: Reference, *, head: bool = False) -> Manifest:
-    """What a tag or digest names.  Raises MANIFEST_UNKNOWN, NAME_UNKNOWN, or DENIED where a room holds it back."""
+    """What a tag or digest names.
+
+    Raises MANIFEST_UNKNOWN, also where its bytes are damaged, NAME_UNKNOWN, or DENIED where a room holds it back.
+    """
     permit.require(Action.PULL)
     look = manifests.find if head else manifests.read
     stored = await registry.db.read(look, permit.repository, reference)
@@ -44,11 +48,11 @@ async def manifest(registry: Registry, permit: Permit, reference: Reference, *, 
 
 
 async def blob(registry: Registry, permit: Permit, digest: Digest) -> Linked:
-    """A blob of the repository, ready for `open_blob`.  Raises BLOB_UNKNOWN or NAME_UNKNOWN."""
+    """A blob of the repository, ready for `content`.  Raises BLOB_UNKNOWN or NAME_UNKNOWN."""
     permit.require(Action.PULL)
     linked = await registry.db.read(blobs.read, permit.repository, digest)
     if linked is None:
-        raise await unknown.within(registry, permit, unknown.blob(permit, digest))
+        raise await _absent(registry, permit, digest)
     return linked
 
 
@@ -61,7 +65,7 @@ async def blob_head(registry: Registry, permit: Permit, digest: Digest) -> Linke
     permit.require(Action.PULL)
     linked = await registry.db.read(blobs.find, permit.repository, digest)
     if linked is None:
-        raise await unknown.within(registry, permit, unknown.blob(permit, digest))
+        raise await _absent(registry, permit, digest)
     lease = registry.policy.lease
     if permit.may(Action.PUSH) and linked.leased_until < registry.now() + lease // 2:
         try:
@@ -74,20 +78,66 @@ async def blob_head(registry: Registry, permit: Permit, digest: Digest) -> Linke
     return linked
 
 
-def open_blob(registry: Registry, linked: Linked, start: int, stop: int) -> Content:
-    """Bytes `start` up to `stop` of a blob.  Raises BLOB_UNKNOWN where the store has lost or cut it."""
+async def content(registry: Registry, linked: Linked, start: int, stop: int) -> Content:
+    """Bytes `start` up to `stop` of a blob.  Raises BLOB_UNKNOWN where the store has lost or cut it.
+
+    That is written down, or HEAD would go on telling clients that there is no need to push it again.
+    """
+    try:
+        return _open(registry, linked, start, stop)
+    except RegistryError as error:
+        if error.code is not Code.BLOB_UNKNOWN:
+            raise
+        blob, reason = linked.blob, error.message
+        logger(__name__).error("a stored blob is damaged", digest=str(blob.digest), key=blob.key, error=reason)
+        await _condemn(registry, blob, reason)
+        raise _damaged(blob.digest) from error
+
+
+async def _condemn(registry: Registry, blob: Blob, reason: str) -> None:
+    if registry.policy.read_only:
+        return
+    try:
+        await registry.db.write(condemn, blob, reason, registry.now())
+    except RegistryError as error:
+        logger(__name__).warning("damage was not written down", digest=str(blob.digest), error=error.message)
+
+
+def _open(registry: Registry, linked: Linked, start: int, stop: int) -> Content:
     blob = linked.blob
     if blob.content is not None:
         return blob.content[start:stop]
     content = registry.store.open(blob.key or "", start, stop)
     if isinstance(content, File) and content.size != blob.size:
         os.close(content.fd)
-        logger(__name__).error("a stored blob has the wrong size", digest=str(blob.digest), key=blob.key)
-        raise RegistryError(Code.BLOB_UNKNOWN, f"the bytes of {blob.digest} are damaged in the storage; push it again")
+        raise RegistryError(Code.BLOB_UNKNOWN, f"{content.size} bytes are stored instead of {blob.size}")
     return content
 
 
+async def _absent(registry: Registry, permit: Permit, digest: Digest) -> RegistryError:
+    """Why a blob cannot be had: it is damaged, it is not in the repository, or there is no repository."""
+    if await registry.db.read(blobs.damage, permit.repository, digest) is not None:
+        return _damaged(digest)
+    return await unknown.within(registry, permit, unknown.blob(permit, digest))
+
+
+def _damaged(digest: Digest) -> RegistryError:
+    return RegistryError(
+        Code.BLOB_UNKNOWN,
+        f"the bytes of {digest} are damaged in the storage; pushing the blob again heals it",
+        digest=str(digest),
+        damaged=True,
+    )
+
+
 def _check_hold(stored: Stored) -> None:
+    if stored.damaged:
+        raise RegistryError(
+            Code.MANIFEST_UNKNOWN,
+            f"the bytes of {stored.digest} are damaged in the database; pushing the manifest again heals it",
+            reference=str(stored.digest),
+            damaged=True,
+        )
     if stored.hold is not None:
         raise RegistryError(Code.DENIED, f"{stored.digest} may not be pulled: {stored.hold}", digest=str(stored.digest))
 
@@ -108,4 +158,4 @@ async def _fallback(registry: Registry, permit: Permit, reference: Reference) ->
 
 def read_blob(registry: Registry, linked: Linked, start: int, stop: int) -> bytes:
     """Bytes `start` up to `stop` of a blob, all at once: blocking, for small parts."""
-    return b"".join(pieces(open_blob(registry, linked, start, stop)))
+    return b"".join(pieces(_open(registry, linked, start, stop)))

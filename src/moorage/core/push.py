@@ -1,11 +1,13 @@
 """Pushing manifests (distribution-spec, "Pushing manifests")."""
 
+import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from moorage.access.permit import Action, Permit
-from moorage.core.intake import in_thread
+from moorage.core import room
 from moorage.core.ports import PushManifest
 from moorage.core.precondition import ALWAYS, Precondition
 from moorage.core.registry import Policy, Registry, read_only
@@ -20,6 +22,12 @@ from moorage.oci.names import Reference, Tag
 
 _LARGE: Final = 64 * 1024
 """A larger manifest is parsed in a thread."""
+
+_PARSER: Final = ThreadPoolExecutor(1, "moorage-parse")
+"""One at a time: parsing never lets go of the interpreter, so more would only take more memory at once."""
+
+_URL: Final = 1024
+"""The longest URL that is held against an operator's rules, some of which take the square of its length."""
 
 _NAMED: Final = 5
 """How many missing digests the message spells out; the detail has them all."""
@@ -60,13 +68,14 @@ async def manifest(
     """Store a manifest exactly as it came, and point the tag, or the `extra` tags of a push by digest, at it.
 
     Durable when it returns; all of it or nothing.  Raises MANIFEST_INVALID, DIGEST_INVALID, SIZE_INVALID,
-    MANIFEST_BLOB_UNKNOWN naming everything that is missing, TOO_MANY_TAGS, PRECONDITION_FAILED, and whatever a gate
-    refuses with.
+    MANIFEST_BLOB_UNKNOWN naming everything that is missing, TOO_MANY_TAGS, PRECONDITION_FAILED, STORAGE_FULL, and
+    whatever a gate refuses with.
     """
     permit.require(Action.PUSH)
     policy = registry.policy
     if policy.read_only:
         raise read_only()
+    room.for_rows(registry, len(content))
     if len(extra) > policy.tags_per_push:
         raise RegistryError(
             Code.TOO_MANY_TAGS,
@@ -83,13 +92,18 @@ async def manifest(
             digest=str(digest),
         )
     if len(content) > _LARGE:
-        parsed = await in_thread(Manifest.parse, content, content_type)
+        parsed = await asyncio.get_running_loop().run_in_executor(_PARSER, _parse, policy, content, content_type)
     else:
-        parsed = Manifest.parse(content, content_type)
-    _check_urls(policy, parsed)
+        parsed = _parse(policy, content, content_type)
     act = PushManifest(digest, parsed, len(content), wanted)
     await registry.db.write(_put, registry, permit, act, content, reference, only_if)
     return Pushed(digest, parsed.subject.digest if parsed.subject else None, wanted)
+
+
+def _parse(policy: Policy, content: bytes, content_type: str | None) -> Manifest:
+    parsed = Manifest.parse(content, content_type)
+    _check_urls(policy, parsed)
+    return parsed
 
 
 def _put(
@@ -124,6 +138,10 @@ def _put(
         )
     else:
         identity = stored.id
+        _check_sound(blobs.damaged_of(tx, identity))
+        if stored.damaged:
+            manifests.heal(tx, stored, content)
+            events.append(tx, "manifest.healed", repository.name.value, actor, {"digest": str(act.digest)}, now)
     for tag in act.tags:
         previous = tags.point(tx, repository, tag, identity, act.digest, actor, now)
         if previous != act.digest:
@@ -147,12 +165,12 @@ def _find(tx: Tx, registry: Registry, repository: Repository, manifest: Manifest
 
 
 def _check_found(policy: Policy, manifest: Manifest, found: _Found) -> None:
-    missing: dict[str, None] = {}
+    missing: dict[Digest, None] = {}
     for one in manifest.references:
         size = found.size(one)
         if size is None:
             if not (policy.sparse or one.elsewhere or _may_be_absent(policy, one)):
-                missing[str(one.digest)] = None
+                missing[one.digest] = None
         elif size != one.size:
             raise RegistryError(
                 Code.SIZE_INVALID,
@@ -160,14 +178,22 @@ def _check_found(policy: Policy, manifest: Manifest, found: _Found) -> None:
                 digest=str(one.digest),
             )
     if missing:
-        shown = ", ".join(list(missing)[:_NAMED]) + (
-            f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        )
-        raise RegistryError(
-            Code.MANIFEST_BLOB_UNKNOWN,
-            f"the manifest refers to content that is not in the repository: {shown}; push that first",
-            missing=list(missing),
-        )
+        raise _incomplete("content that is not in the repository", list(missing))
+
+
+def _check_sound(damaged: list[Digest]) -> None:
+    """Refuse a manifest that is here already while its blobs are not: its client may skip what it believes we have."""
+    if damaged:
+        raise _incomplete("content whose bytes are damaged in the storage", damaged)
+
+
+def _incomplete(what: str, missing: list[Digest]) -> RegistryError:
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    return RegistryError(
+        Code.MANIFEST_BLOB_UNKNOWN,
+        f"the manifest refers to {what}: {', '.join(map(str, missing[:_NAMED]))}{more}; push that first",
+        missing=[str(digest) for digest in missing],
+    )
 
 
 def _may_be_absent(policy: Policy, one: Descriptor) -> bool:
@@ -178,7 +204,15 @@ def _may_be_absent(policy: Policy, one: Descriptor) -> bool:
 def _check_urls(policy: Policy, manifest: Manifest) -> None:
     """Docker Registry's `validation.manifests.urls`: with neither list, any URL is let through; we fetch none."""
     allowed, denied = policy.urls_allowed, policy.urls_denied
+    if not allowed and not denied:
+        return
     for url in (url for one in manifest.references for url in one.urls):
+        if len(url) > _URL:
+            raise RegistryError(
+                Code.MANIFEST_INVALID,
+                f"a URL in the manifest has {len(url)} characters; {_URL} are the most where there are rules for URLs",
+                length=len(url),
+            )
         unlisted = allowed and not any(re.search(rule, url) for rule in allowed)
         if unlisted or any(re.search(rule, url) for rule in denied):
             raise RegistryError(

@@ -40,6 +40,8 @@ class Policy:
     """How long content stays that nothing refers to."""
     undo: int = 7 * DAY
     """How long what was deleted can be brought back."""
+    reserve: int = 64 * 1024 * 1024
+    """What pushes leave free, on the disk of the blobs and of the database."""
 
 
 def read_only() -> RegistryError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from moorage.access.permit import Action, Permit
+from moorage.core import room
 from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of, outrun
 from moorage.core.ports import FinishUpload
 from moorage.core.registry import Registry, read_only
@@ -18,6 +19,7 @@ from moorage.db.uploads import Upload
 from moorage.errors import Code, Interrupted, RegistryError
 from moorage.oci.digest import CANONICAL, Digest, hasher
 from moorage.oci.names import RepositoryName
+from moorage.storage.store import INLINE
 
 __all__ = ["Upload", "append", "cancel", "finish", "holders", "mount", "start", "status", "whole"]
 
@@ -28,6 +30,8 @@ HOLDERS: Final = 64
 @dataclass(frozen=True, slots=True)
 class _Nothing:
     """An empty body."""
+
+    length: int | None = 0
 
     def __aiter__(self) -> "_Nothing":
         return self
@@ -45,6 +49,8 @@ async def start(registry: Registry, permit: Permit, algorithm: str = CANONICAL) 
     Its row is not synced: losing it makes a client start over.
     """
     _check(registry, permit)
+    room.for_bytes(registry, 0)
+    room.for_rows(registry)
     upload = _new(registry, permit, algorithm)
     await registry.db.write(uploads.add, upload, registry.now(), durable=False)
     return upload
@@ -65,6 +71,7 @@ async def append(registry: Registry, permit: Permit, identity: str, body: Source
     _check(registry, permit)
     upload = await _open(registry, permit, identity)
     _check_offset(upload, at)
+    _check_room(registry, upload, body)
     return await _advance(registry, await _receive(registry, upload, body))
 
 
@@ -83,6 +90,7 @@ async def finish(
             return digest
         raise _unknown(identity)
     _check_offset(upload, at)
+    _check_room(registry, upload, body)
     if upload.offset == 0 and upload.digest.algorithm != digest.algorithm:
         upload = replace(upload, digest=hasher(digest.algorithm).digest())
     upload = await _receive(registry, upload, body)
@@ -99,13 +107,15 @@ async def finish(
 async def whole(registry: Registry, permit: Permit, digest: Digest, body: Source) -> Digest:
     """Push a blob in one request (end-4b).  Raises DIGEST_INVALID; nothing is kept then."""
     _check(registry, permit)
+    upload = _new(registry, permit, digest.algorithm)
+    _check_room(registry, upload, body)
 
     def claim(upload: Upload) -> Upload:
         # No key without a row: what is killed from here on is an abandoned upload like any other.
         registry.db.write_now(uploads.add, upload, registry.now(), durable=False)
         return upload
 
-    intake = Intake(registry.store, _new(registry, permit, digest.algorithm), hasher(digest.algorithm), claim)
+    intake = Intake(registry, upload, hasher(digest.algorithm), claim)
     try:
         upload = await intake.take(body)
         _compare(upload, upload.digest, digest)
@@ -130,6 +140,7 @@ async def mount(registry: Registry, permit: Permit, source: Permit, digest: Dige
     """Give the repository a blob that the source has.  False where the source does not have it."""
     _check(registry, permit)
     source.require(Action.PULL)
+    room.for_rows(registry)
     if await registry.db.read(blobs.find, source.repository, digest) is None:
         return False
     return await registry.db.write(_mount, registry, permit, source.repository, digest)
@@ -145,6 +156,16 @@ def _check(registry: Registry, permit: Permit) -> None:
     permit.require(Action.PUSH)
     if registry.policy.read_only:
         raise read_only()
+
+
+def _check_room(registry: Registry, upload: Upload, body: Source) -> None:
+    """Refuse a body for which there is no room before any of it is read.  Raises STORAGE_FULL.
+
+    What comes without a length is looked at again as it arrives.
+    """
+    room.for_rows(registry)
+    if body.length is None or (body.length and upload.offset + body.length > INLINE):
+        room.for_bytes(registry, body.length or 0)
 
 
 def _new(registry: Registry, permit: Permit, algorithm: str) -> Upload:
@@ -195,13 +216,18 @@ def _check_offset(upload: Upload, at: int | None) -> None:
 
 
 async def _receive(registry: Registry, upload: Upload, body: Source) -> Upload:
-    """Take in a body; when it is cut short, write down how far it came before saying so."""
+    """Take in a body; when it is cut short, write down how far it came before saying so.
+
+    Where there is no room for it, nothing of it is kept: those who would go on later have to be given room first.
+    """
     intake = await go_on(registry, upload)
     try:
         return await intake.take(body)
     except (Interrupted, RegistryError) as cut:
         if isinstance(cut, Interrupted) or cut.code is Code.REQUEST_TIMEOUT:
             await registry.db.write(uploads.advance, intake.progress(), registry.now(), durable=False)
+        elif cut.code is Code.STORAGE_FULL:
+            await in_thread(intake.give_back)
         raise
 
 
@@ -248,21 +274,25 @@ def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Di
     registry.ask_gates(tx, permit, FinishUpload(digest, upload.offset))
     key = key_of(upload) if upload.content is None else None
     blob = blobs.add(tx, digest, upload.offset, key, upload.content, now)
-    spare = key if blob.key != key else None  # somebody else was first: one copy is enough
+    spare, kept_until = key if blob.key != key else None, now  # somebody else was first: one copy is enough
     if blob.damaged is not None and blobs.heal(tx, blob, upload.offset, key, upload.content):
-        spare = blob.key
+        # What rotted may tell its operator why.
+        spare, kept_until = blob.key, now + registry.policy.undo
         events.append(tx, "blob.healed", permit.repository.value, permit.actor.name, {"digest": str(digest)}, now)
     if spare is not None:
-        trash.discard(tx, spare, digest, upload.offset, now)
+        trash.discard(tx, spare, digest, upload.offset, kept_until)
     blobs.link(tx, repository, blob, now, now + registry.policy.lease)
 
 
 def _mount(tx: Tx, registry: Registry, permit: Permit, source: RepositoryName, digest: Digest) -> bool:
     now = registry.now()
-    linked = blobs.find(tx, source, digest)
-    if linked is None:
+    if blobs.find(tx, source, digest) is None:
         return False
     repository = repositories.ensure(tx, permit.repository, now)
+    # That may have waited for long: look again, and hold what is there.
+    linked = blobs.find_held(tx, source, digest)
+    if linked is None:
+        return False
     registry.ask_gates(tx, permit, FinishUpload(digest, linked.blob.size))
     blobs.link(tx, repository, linked.blob, now, now + registry.policy.lease)
     return True

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
@@ -45,6 +45,7 @@ _LINKED = (
     .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"), blobs.c.damaged.is_(None))
 )
 _FIND: Final = Prepared(_LINKED)
+_FIND_HELD: Final = Prepared(_LINKED.with_for_update(read=True, key_share=True, of=links))
 _READ: Final = Prepared(_LINKED.add_columns(blobs.c.content))
 _BY_DIGEST: Final = Prepared(
     select(blobs.c.id, blobs.c.size, blobs.c.storage_key, blobs.c.damaged).where(blobs.c.digest == bindparam("digest"))
@@ -53,6 +54,13 @@ _DAMAGE: Final = Prepared(
     select(blobs.c.damaged)
     .select_from(repositories.join(links).join(blobs))
     .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
+)
+_DAMAGED_OF: Final = Prepared(
+    # From the side of the damaged, which have an index of their own: few ever are, and every push asks.
+    select(blobs.c.digest).where(
+        blobs.c.damaged.is_not(None),
+        exists().where(edges.c.blob_id == blobs.c.id, edges.c.manifest_id == bindparam("manifest")),
+    )
 )
 _CONDEMN: Final = Prepared(
     update(blobs)
@@ -132,7 +140,8 @@ def _held(dialect: Dialect) -> Any:
             among(dialect, blobs.c.digest, "digests"),
         )
         .order_by(blobs.c.id)
-        .with_for_update(key_share=True)
+        # The link is what the collector takes; the blob is shared with other repositories, whose pushes need not wait.
+        .with_for_update(read=True, key_share=True, of=links)
     )
 
 
@@ -145,7 +154,9 @@ def _kept(dialect: Dialect) -> Any:
             trash_links.c.actor.is_(None),
             among(dialect, blobs.c.digest, "digests"),
         )
-        .with_for_update()
+        .order_by(blobs.c.id)
+        # In the collector's own order: it holds a blob, then takes what is in the trash.
+        .with_for_update(key_share=True, of=blobs)
     )
 
 
@@ -158,6 +169,12 @@ _KEPT: Final = Prepared(_kept)
 def find(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
     """The blob if the repository holds it, without its bytes."""
     row = _FIND.one(tx, name=name.value, digest=str(digest))
+    return Linked(Blob(row[0], digest, row[1], row[2]), row[3], row[4]) if row else None
+
+
+def find_held(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
+    """The same, held against the collector until the transaction ends."""
+    row = _FIND_HELD.one(tx, name=name.value, digest=str(digest))
     return Linked(Blob(row[0], digest, row[1], row[2]), row[3], row[4]) if row else None
 
 
@@ -182,6 +199,11 @@ def damage(tx: Tx, name: RepositoryName, digest: Digest) -> str | None:
     """What is wrong with the blob's bytes; None where it is sound, or not in the repository."""
     row = _DAMAGE.one(tx, name=name.value, digest=str(digest))
     return row[0] if row else None
+
+
+def damaged_of(tx: Tx, manifest: int) -> list[Digest]:
+    """The blobs of a manifest that are known to be damaged, by the manifest's id."""
+    return [Digest.parse(row[0]) for row in _DAMAGED_OF.all(tx, manifest=manifest)]
 
 
 def condemn(tx: Tx, blob: Blob, reason: str) -> bool:
@@ -244,7 +266,7 @@ def holders(tx: Tx, digest: Digest, most: int) -> list[RepositoryName]:
 
 
 def held(tx: Tx, repository: Repository, digests: Iterable[Digest]) -> dict[Digest, Blob]:
-    """Those of `digests` that the repository holds; locked against the collector until the transaction ends."""
+    """Those of `digests` that the repository holds; held against the collector until the transaction ends."""
     wanted = {str(digest): digest for digest in digests}
     if not wanted:
         return {}

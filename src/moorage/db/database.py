@@ -1,7 +1,9 @@
 """The database as the rest of the registry sees it: functions of a transaction go in, their results come out."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar, TypeVarTuple
 
 from sqlalchemy import URL
@@ -66,6 +68,22 @@ class Database(ABC):
     @abstractmethod
     async def ping(self) -> None:
         """Return if the database answers; raise UNAVAILABLE if not."""
+
+    def room(self) -> int | None:
+        """How many bytes are free where the rows lie; None where nobody can tell, as of a server's disk."""
+        return None
+
+    @abstractmethod
+    def verify_now(self, *, whole: bool = False) -> list[str]:
+        """What is wrong inside the database file, as SQLite tells it; a sound one gives nothing.
+
+        `whole` compares every index with its table too, which takes several times as long.  A PostgreSQL server
+        watches over its own files.  Blocks for as long as reading the file takes.
+        """
+
+    async def verify(self, *, whole: bool = False) -> list[str]:
+        """`verify_now`, in a thread."""
+        return await asyncio.to_thread(partial(self.verify_now, whole=whole))
 
     @abstractmethod
     def close_now(self) -> None:

@@ -15,18 +15,19 @@ __all__ = ["Database", "Prepared", "Tx", "open_database", "parse_url"]
 _POSTGRESQL: Final = {"postgresql", "postgres", "postgresql+psycopg"}
 
 
-def open_database(url: str, *, pool_size: int = 10, patience: float = 2.0) -> Database:
+def open_database(url: str, *, pool_size: int = 10, patience: float = 2.0, ballast: int = 0) -> Database:
     """Open `sqlite:///path/to/file` or `postgresql://user:password@host/name`.
 
     `patience` is how many seconds to wait for a lock, a connection or a free place in the pool.  `pool_size`
     bounds the connections to PostgreSQL; they are made when first needed, so a server that is down is noticed
-    by `ping`.  Raises UNAVAILABLE for an address that cannot be understood or a file that cannot be opened.
+    by `ping`.  `ballast` is how many bytes to set aside on SQLite's disk, so that deletes work on a full one.
+    Raises UNAVAILABLE for an address that cannot be understood or a file that cannot be opened.
     """
     parsed = parse_url(url)
     if parsed.drivername == "sqlite":
         from moorage.db.sqlite import SQLite
 
-        return SQLite(parsed, patience=patience)
+        return SQLite(parsed, patience=patience, ballast=ballast)
     from moorage.db.postgresql import PostgreSQL
 
     return PostgreSQL(parsed, pool_size=pool_size, patience=patience)

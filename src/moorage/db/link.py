@@ -13,6 +13,8 @@ from moorage.errors import Code, RegistryError
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _LOCKED: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _FAILED: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
+_NO_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+"""Extended codes of a disk that is full; the second is of the file that connections share memory by."""
 
 
 class Link:
@@ -78,14 +80,26 @@ def is_io_error(error: BaseException | None) -> bool:
     return _code(error) in _FAILED | _DAMAGED
 
 
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether the file is not what SQLite wrote."""
+    return _code(error) in _DAMAGED
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether there was no room on the disk."""
+    return _extended(error) in _NO_ROOM
+
+
 def named(error: BaseException, *, writing: bool = True) -> BaseException:
     """The RegistryError that a failure of the database stands for; any other error as it is.
 
     A reader that tries to write is our mistake, not the disk's: with `writing=False` it stays what it is.
     """
     code = _code(error)
-    if code == sqlite3.SQLITE_FULL:
-        made = RegistryError(Code.STORAGE_FULL, "the disk with the registry's database is full; free some space")
+    if is_full(error):
+        made = RegistryError(
+            Code.STORAGE_FULL, "the disk of the registry's database is full; its operator must free or add space"
+        )
     elif code in _LOCKED:
         made = RegistryError(
             Code.UNAVAILABLE, "another program keeps the registry's database locked; try again shortly"
@@ -110,6 +124,11 @@ def named(error: BaseException, *, writing: bool = True) -> BaseException:
 
 def _code(error: BaseException | None) -> int:
     """SQLite's primary result code, or -1 for an error that is not SQLite's."""
+    code = _extended(error)
+    return code & 0xFF if code >= 0 else -1
+
+
+def _extended(error: BaseException | None) -> int:
     cause = error.orig if isinstance(error, DBAPIError) else error
     code: int = getattr(cause, "sqlite_errorcode", -1)
-    return code & 0xFF if code >= 0 else -1
+    return code

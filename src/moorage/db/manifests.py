@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, case, delete, or_, select, update
 
 from moorage.db.blobs import Blob
 from moorage.db.engine import Prepared, Tx
@@ -15,6 +15,9 @@ from moorage.db.statements import among, insert
 from moorage.oci.digest import Digest
 from moorage.oci.manifest import Manifest, Role
 from moorage.oci.names import Reference, RepositoryName, Tag
+
+DAMAGED: Final = "its bytes are damaged"
+"""How the hold of a manifest begins whose stored bytes no longer have its digest; another room's hold follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class Stored:
     size: int
     hold: str | None
     content: bytes | None = None
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a check has found that its bytes no longer have its digest."""
+        return self.hold is not None and self.hold.startswith(DAMAGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +96,21 @@ _BIND: Final = Prepared(
     )
     .values(child_id=bindparam("child"))
 )
+_SOUND = or_(manifests.c.hold.is_(None), ~manifests.c.hold.startswith(DAMAGED, autoescape=True))
 _HELD: Final = Prepared(
     lambda dialect: select(manifests.c.id, manifests.c.digest, manifests.c.size).where(
-        manifests.c.repository_id == bindparam("repository"), among(dialect, manifests.c.digest, "digests")
+        manifests.c.repository_id == bindparam("repository"), among(dialect, manifests.c.digest, "digests"), _SOUND
     )
+)
+_CONDEMN: Final = Prepared(
+    update(manifests)
+    .where(manifests.c.id == bindparam("manifest"), _SOUND)
+    .values(hold=case((manifests.c.hold.is_(None), DAMAGED), else_=f"{DAMAGED}; " + manifests.c.hold))
+)
+_HEAL: Final = Prepared(
+    update(manifests)
+    .where(manifests.c.id == bindparam("manifest"))
+    .values(hold=bindparam("others"), size=bindparam("true_size"), content=bindparam("sound"))
 )
 _ADD: Final = Prepared(
     lambda dialect: insert(
@@ -133,7 +152,7 @@ def read(tx: Tx, name: RepositoryName, reference: Reference) -> Stored | None:
 
 
 def held(tx: Tx, repository: Repository, digests: Iterable[Digest]) -> dict[Digest, tuple[int, int]]:
-    """Those of `digests` that are manifests of the repository: their id and size."""
+    """Those of `digests` that are sound manifests of the repository: their id and size."""
     wanted = {str(digest): digest for digest in digests}
     if not wanted:
         return {}
@@ -167,8 +186,33 @@ def add(
     if row is None:
         raise LookupError("an inserted manifest has no id")
     identity = int(row[0])
-    descriptors = [*manifest.references, *([manifest.subject] if manifest.subject else [])]
-    if descriptors:
+    _add_edges(tx, identity, repository, manifest, blobs, children)
+    _BIND.run(tx, in_repository=repository.id, waiting_for=str(digest), child=identity)
+    return identity
+
+
+def rewrite_edges(
+    tx: Tx,
+    identity: int,
+    repository: Repository,
+    manifest: Manifest,
+    blobs: dict[Digest, Blob],
+    children: dict[Digest, tuple[int, int]],
+) -> None:
+    """Write the edges of a manifest anew, where they are not what its bytes say."""
+    _DELETE_EDGES.run(tx, manifest=identity)
+    _add_edges(tx, identity, repository, manifest, blobs, children)
+
+
+def _add_edges(
+    tx: Tx,
+    identity: int,
+    repository: Repository,
+    manifest: Manifest,
+    blobs: dict[Digest, Blob],
+    children: dict[Digest, tuple[int, int]],
+) -> None:
+    if manifest.descriptors:
         _ADD_EDGE.run_each(
             tx,
             [
@@ -180,11 +224,9 @@ def add(
                     "role": one.role.value,
                     **_found(one.role, one.digest, blobs, children),
                 }
-                for position, one in enumerate(descriptors)
+                for position, one in enumerate(manifest.descriptors)
             ],
         )
-    _BIND.run(tx, in_repository=repository.id, waiting_for=str(digest), child=identity)
-    return identity
 
 
 def _found(
@@ -194,6 +236,18 @@ def _found(
     child = children.get(digest) if role in {Role.CHILD, Role.SUBJECT} else None
     blob = blobs.get(digest) if child is None and role is not Role.SUBJECT else None
     return {"child_id": child[0] if child else None, "blob_id": blob.id if blob else None}
+
+
+def condemn(tx: Tx, identity: int) -> bool:
+    """Hold a manifest back whose bytes are damaged, on top of what else holds it.  False where it was known."""
+    return bool(_CONDEMN.run(tx, manifest=identity))
+
+
+def heal(tx: Tx, stored: Stored, content: bytes) -> None:
+    """Give a damaged manifest its bytes back, and bind what waits for it; what else holds it back still does."""
+    others = (stored.hold or "").removeprefix(DAMAGED).removeprefix("; ") or None
+    _HEAL.run(tx, manifest=stored.id, others=others, true_size=len(content), sound=content)
+    _BIND.run(tx, in_repository=stored.repository_id, waiting_for=str(stored.digest), child=stored.id)
 
 
 def remove(tx: Tx, identity: int) -> None:

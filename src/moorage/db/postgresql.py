@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from moorage.db.database import Database
+from moorage.db.pulse import Pulse
 from moorage.db.threads import Threads
 from moorage.db.tx import Tx
 from moorage.errors import Code, RegistryError
@@ -31,7 +32,7 @@ _RELAXED: Final = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_c
 _SHORT: Final = 30.0
 _LONG: Final = 90.0
 """Seconds after which a caller hears that the server does not answer.  It ends slow statements well before by
-itself (10 and 60 s); this is for servers that are frozen."""
+itself (10 and 60 s), and one that is cut off is noticed earlier (`pulse`); this is for all else that stands still."""
 
 _AGAIN: Final = {"40001", "40P01"}
 """serialization_failure and deadlock_detected: the same work may succeed when run again."""
@@ -60,6 +61,15 @@ class PostgreSQL(Database):
         self.dialect = "postgresql"
         self.url = url.set(drivername="postgresql")
         self._patience = patience
+        arguments = {
+            "connect_timeout": max(2, math.ceil(patience)),
+            "application_name": "moorage",
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
+            **url.query,
+        }
         self._engine = create_engine(
             url,
             isolation_level="AUTOCOMMIT",
@@ -69,21 +79,16 @@ class PostgreSQL(Database):
             pool_timeout=patience,
             pool_use_lifo=True,
             pool_recycle=3600,
-            connect_args={
-                "connect_timeout": max(2, math.ceil(patience)),
-                "application_name": "moorage",
-                "keepalives_idle": 5,
-                "keepalives_interval": 2,
-                "keepalives_count": 3,
-                "tcp_user_timeout": 10_000,
-                **url.query,
-            },
+            connect_args=arguments,
         )
         event.listen(self._engine, "connect", self._prepare_connection)
         # Scans have threads of their own, so that long reads leave connections for the short ones.
         scans = max(1, pool_size // 3)
-        self._short = Threads("moorage-rows", max(1, pool_size - scans), patience, _SHORT)
-        self._long = Threads("moorage-scan", scans, patience * 5, _LONG)
+        _, further = self._engine.dialect.create_connect_args(url)
+        self._pulse = Pulse(lambda: psycopg.connect(**{**further, **arguments}), self._engine.dispose, patience)
+        self._short = Threads("moorage-rows", max(1, pool_size - scans), patience, _SHORT, self._pulse.doubt)
+        self._long = Threads("moorage-scan", scans, patience * 5, _LONG, self._pulse.doubt)
+        self._pulse.watched = (self._short, self._long)
         self._closed = False
 
     async def read(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
@@ -131,6 +136,9 @@ class PostgreSQL(Database):
         except TimeoutError as error:
             raise _down() from error
 
+    def verify_now(self, *, whole: bool = False) -> list[str]:  # noqa: ARG002 - the server watches over its files
+        return []
+
     def close_now(self) -> None:
         if self._closed:
             return
@@ -149,8 +157,7 @@ class PostgreSQL(Database):
         """
         for alive in (False, True):
             connection = self._checkout(alive=alive)
-            raw = connection.connection.driver_connection
-            assert isinstance(raw, psycopg.Connection)
+            raw = _driver(connection)
             tx = Tx("postgresql", connection, raw)
             try:
                 return work(tx)
@@ -159,6 +166,7 @@ class PostgreSQL(Database):
                     continue
                 raise named(error, writing=writing) from error
             finally:
+                self._pulse.leave(raw)
                 tx.close_results()
                 if raw.closed and not connection.invalidated:
                     connection.invalidate()
@@ -178,22 +186,33 @@ class PostgreSQL(Database):
                 ) from error
             except (DBAPIError, psycopg.Error) as error:
                 raise _down() from error
+            raw = _driver(connection)
+            self._pulse.use(raw)
             if not alive:
                 return connection
-            raw = connection.connection.driver_connection
-            assert isinstance(raw, psycopg.Connection)
             try:
                 raw.execute("SELECT 1")
             except psycopg.Error:
+                self._pulse.leave(raw)
                 connection.invalidate()
                 connection.close()
             else:
                 return connection
 
     def _prepare_connection(self, raw: Any, _record: Any) -> None:
-        raw.execute(_SETTINGS, {"lock": f"{int(self._patience * 1000)}ms"})
-        if raw.info.transaction_status is not TransactionStatus.IDLE:
-            raw.commit()
+        self._pulse.use(raw)
+        try:
+            raw.execute(_SETTINGS, {"lock": f"{int(self._patience * 1000)}ms"})
+            if raw.info.transaction_status is not TransactionStatus.IDLE:
+                raw.commit()
+        finally:
+            self._pulse.leave(raw)
+
+
+def _driver(connection: Connection) -> "psycopg.Connection[Any]":
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, psycopg.Connection)
+    return raw
 
 
 def _transaction(tx: Tx, begin: str, fn: Callable[[Tx, *Ts], T], args: tuple[*Ts]) -> T:
@@ -228,7 +247,9 @@ def named(error: BaseException, *, writing: bool = True) -> BaseException:
     """The RegistryError that a failure of the server stands for; any other error as it is."""
     state = _state(error)
     if state == "53100":
-        made = RegistryError(Code.STORAGE_FULL, "the disk of the registry's database is full; free some space")
+        made = RegistryError(
+            Code.STORAGE_FULL, "the disk of the registry's database is full; its operator must free or add space"
+        )
     elif state == "55P03":
         made = RegistryError(Code.UNAVAILABLE, "another request keeps the rows that are needed; try again shortly")
     elif state == "57014":

@@ -32,7 +32,10 @@ _LIST: Final = Prepared(
     .where(repositories.c.id == bindparam("repository"), repositories.c.listed_at.is_(None))
     .values(listed_at=bindparam("now"))
 )
-_LOCK: Final = Prepared(select(repositories.c.id).where(repositories.c.id == bindparam("repository")).with_for_update())
+_LOCK: Final = Prepared(
+    # NO KEY: whoever only refers to the row (a foreign key's check) need not wait, and so cannot deadlock with us.
+    select(repositories.c.id).where(repositories.c.id == bindparam("repository")).with_for_update(key_share=True)
+)
 
 
 def find(tx: Tx, name: RepositoryName) -> Repository | None:

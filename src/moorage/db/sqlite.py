@@ -2,6 +2,7 @@
 
     registry.db  registry.db-wal  registry.db-shm     SQLite's own
     registry.db-turn  registry.db-turn-queue          whose turn it is to write (`turnstile`)
+    registry.db-ballast                               for the day the disk is full (`ballast`)
 
 Readers never wait for the writer, nor it for them.
 """
@@ -11,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from threading import get_ident
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -18,8 +20,10 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
+from moorage.db.ballast import Ballast
 from moorage.db.database import Database
-from moorage.db.link import Link, is_io_error, named
+from moorage.db.link import Link, is_damaged, is_full, is_io_error, named
+from moorage.db.mounts import network_file_system
 from moorage.db.threads import Threads
 from moorage.db.turnstile import Turnstile
 from moorage.db.tx import Tx
@@ -36,6 +40,9 @@ _SCANS: Final = 4
 
 _QUEUED_SCAN: Final = 10.0
 """Seconds that a scan may wait for a thread."""
+
+_LEAST: Final = 1024 * 1024
+"""Bytes: a disk with less is taken for full where SQLite says no more than that a file could not be made."""
 
 _INLINE_PATIENCE: Final = 250
 """Milliseconds a read may wait for a lock.  Readers wait only where a crashed process's log is recovered, and
@@ -57,8 +64,8 @@ _PRAGMAS: Final = (
 class SQLite(Database):
     """A database file.  Open it after forking, never before."""
 
-    def __init__(self, url: URL, *, patience: float) -> None:
-        """Open or create the file (mode 0600).  Raises UNAVAILABLE."""
+    def __init__(self, url: URL, *, patience: float, ballast: int) -> None:
+        """Open or create the file (mode 0600), with a ballast of so many bytes.  Raises UNAVAILABLE."""
         if sqlite3.sqlite_version_info < _OLDEST:
             wanted = ".".join(map(str, _OLDEST))
             raise RegistryError(
@@ -66,7 +73,15 @@ class SQLite(Database):
             )
         self.dialect = "sqlite"
         self.url = url
-        self._path = Path(url.database or "")
+        self._path = Path(url.database or "").absolute()
+        if (kind := network_file_system(self._path.parent)) is not None:
+            raise RegistryError(
+                Code.UNAVAILABLE,
+                f"the database file {self._path} lies on a network file system ({kind}), where SQLite loses data: put "
+                "it on a local disk (the data folder, or database.url), or use PostgreSQL; blobs may stay there",
+            )
+        self._patience = patience
+        self._ballast = Ballast(self._path, ballast)
         try:
             create_file(self._path)
             self._turnstile = Turnstile(self._path)
@@ -76,14 +91,14 @@ class SQLite(Database):
             ) from reason
         self._engine = create_engine(
             "sqlite://",
-            creator=lambda: connect(self._path, patience),
+            creator=self._connect,
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,
         )
         self._readers: dict[int, Link] = {}
         self._threads = Threads("moorage-scan", _SCANS, _QUEUED_SCAN)
-        self._writer = Writer(lambda: Link(self._engine), self._turnstile, patience)
+        self._writer = Writer(lambda: Link(self._engine), self._turnstile, patience, self._ballast, self._mend)
         self._closed = False
 
     async def read(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
@@ -129,6 +144,31 @@ class SQLite(Database):
 
     async def ping(self) -> None:
         await self.read(_ask)
+        if not os.access(self._path, os.W_OK):
+            raise RegistryError(
+                Code.UNAVAILABLE, "the registry's database file cannot be written: check its owner, mode and disk"
+            )
+
+    def room(self) -> int | None:
+        try:
+            found = os.statvfs(self._path.parent)
+        except OSError:  # whoever writes will be told
+            return None
+        return found.f_bavail * found.f_frsize
+
+    def verify_now(self, *, whole: bool = False) -> list[str]:
+        # A connection of its own: others hold pages that they read before, and would not look again.
+        try:
+            with closing(connect(self._path, self._patience)) as raw:
+                raw.execute("PRAGMA query_only=ON")
+                raw.execute("PRAGMA mmap_size=0")
+                found = raw.execute(f"PRAGMA {'integrity_check' if whole else 'quick_check'}").fetchall()
+        except sqlite3.Error as error:
+            reason = named(error, writing=False)
+            if not is_damaged(error):
+                raise reason from error
+            return [str(error)]
+        return [str(row[0]) for row in found if row[0] != "ok"]
 
     def close_now(self) -> None:
         if self._closed:
@@ -142,6 +182,36 @@ class SQLite(Database):
 
     async def close(self) -> None:
         await asyncio.to_thread(self.close_now)
+
+    def _connect(self) -> sqlite3.Connection:
+        """Connect; if the disk is too full even for SQLite's own files, without the ballast.  Raises sqlite3.Error."""
+        try:
+            return connect(self._path, self._patience)
+        except sqlite3.Error as error:
+            full = is_full(error) or (is_io_error(error) and (self.room() or 0) < _LEAST)
+            if not (full and self._ballast.drop()):
+                raise
+            return connect(self._path, self._patience)
+
+    def _mend(self, link: Link) -> None:
+        """Begin the log anew.  Raises UNAVAILABLE while somebody reads in it, and sqlite3.Error.
+
+        After a failed sync the kernel may take pages for clean that never reached the disk.  A later commit would
+        be synced above such a hole, and a power cut would lose it with everything behind the hole.
+        """
+        ((busy, _, _),) = link.tx.raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if busy:
+            raise _recovering()
+        try:
+            log = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            os.fsync(log)
+        except OSError as reason:
+            raise _recovering() from reason
+        finally:
+            os.close(log)
 
     def _reader(self) -> Link:
         """This thread's connection for reading.  A later thread with the same id takes over a dead one's."""
@@ -193,6 +263,12 @@ def create_file(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _recovering() -> RegistryError:
+    return RegistryError(
+        Code.UNAVAILABLE, "the registry's database recovers from an error of its disk; try again shortly"
+    )
 
 
 def _ask(tx: Tx) -> Any:

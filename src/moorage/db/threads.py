@@ -16,12 +16,24 @@ Ts = TypeVarTuple("Ts")
 class Threads:
     """`count` threads.  Callers are refused with UNAVAILABLE where their work has not begun after `patience`
     seconds, or has not ended after `limit`: a server that is frozen answers neither yes nor no.
+
+    `doubt` is called for work that has begun and not ended after `patience`; those who wait for it can be refused
+    with `give_up`.
     """
 
-    def __init__(self, name: str, count: int, patience: float, limit: float | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        count: int,
+        patience: float,
+        limit: float | None = None,
+        doubt: Callable[[], None] | None = None,
+    ) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
         self._patience = patience
         self._limit = limit
+        self._doubt = doubt
+        self._overdue: set[asyncio.Future[Any]] = set()
         self._closed = False
 
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -34,15 +46,39 @@ class Threads:
             task = self._pool.submit(_work, loop, waiting, fn, args)
         except RuntimeError:  # closed meanwhile
             raise _closing() from None
-        late = loop.call_later(self._patience, _refuse_late, waiting, task)
+        late = loop.call_later(self._patience, self._late, waiting, task)
         stuck = loop.call_later(self._limit, _refuse_stuck, waiting) if self._limit is not None else None
         try:
             return await waiting
         finally:
+            self._overdue.discard(waiting)
             late.cancel()
             if stuck is not None:
                 stuck.cancel()
             task.cancel()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether anybody waits for work that has taken longer than `patience`."""
+        return bool(self._overdue)
+
+    def give_up(self) -> None:
+        """Refuse all who wait for such work; call it on their loop."""
+        for waiting in list(self._overdue):
+            _refuse_stuck(waiting)
+
+    def _late(self, waiting: "asyncio.Future[Any]", task: "Future[None]") -> None:
+        if waiting.done():
+            return
+        if task.cancel():
+            waiting.set_exception(
+                RegistryError(
+                    Code.UNAVAILABLE, "the registry's database is busy with earlier requests; try again shortly"
+                )
+            )
+        elif self._doubt is not None:
+            self._overdue.add(waiting)
+            self._doubt()
 
     def close(self) -> None:
         """Wait for what runs and waits; then refuse."""
@@ -71,13 +107,6 @@ def _deliver(waiting: "asyncio.Future[Any]", value: Any, error: BaseException | 
         waiting.set_exception(RuntimeError(f"a function of rows raised {error!r}"))
     else:
         waiting.set_exception(error)
-
-
-def _refuse_late(waiting: "asyncio.Future[Any]", task: "Future[None]") -> None:
-    if task.cancel() and not waiting.done():
-        waiting.set_exception(
-            RegistryError(Code.UNAVAILABLE, "the registry's database is busy with earlier requests; try again shortly")
-        )
 
 
 def _refuse_stuck(waiting: "asyncio.Future[Any]") -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import insert as insert_
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
-from moorage.db.schema import edges, manifests, trash_blobs, trash_edges, trash_manifests, trash_tags
+from moorage.db.schema import blobs, edges, manifests, trash_blobs, trash_edges, trash_manifests, trash_tags, uploads
 from moorage.db.statements import insert
 from moorage.oci.digest import Digest
 from moorage.oci.names import Tag
@@ -22,6 +22,7 @@ _DISCARD: Final = Prepared(
         dialect, trash_blobs, "storage_key", "digest", "size", "state", "purge_after"
     ).on_conflict_do_nothing()
 )
+_KEYS: Final = (blobs.c.storage_key, trash_blobs.c.storage_key)
 _LIVE: Final = Prepared(
     select(
         manifests.c.repository_id,
@@ -91,6 +92,23 @@ def keep_manifest(tx: Tx, identity: int, tags: Sequence[Tag], actor: str, now: i
     _KEEP_EDGES.run(tx, trash=kept[0], manifest=identity)
 
 
-def discard(tx: Tx, key: str, digest: Digest, size: int, purge_after: int) -> None:
-    """Have the bytes under `key`, which no row names any more, removed by the collector."""
-    _DISCARD.run(tx, storage_key=key, digest=str(digest), size=size, state="waiting", purge_after=purge_after)
+def discard(tx: Tx, key: str, digest: Digest | None, size: int, purge_after: int) -> None:
+    """Have bytes that no row names any more, perhaps of an unknown digest, removed by the collector."""
+    _DISCARD.run(tx, storage_key=key, digest=str(digest or ""), size=size, state="waiting", purge_after=purge_after)
+
+
+def unnamed(tx: Tx, keys: Sequence[str]) -> set[str]:
+    """Those of `keys` that no row names: neither a blob, nor an upload, nor the trash."""
+    known = {row[0] for column in _KEYS for row in tx.execute(select(column).where(column.in_(keys))).fetchall()}
+    identities = {key.rpartition("/")[2]: key for key in keys}
+    started = tx.execute(select(uploads.c.id).where(uploads.c.id.in_(list(identities)))).fetchall()
+    return set(keys) - known - {identities[row.id] for row in started}
+
+
+def discard_unnamed(tx: Tx, found: Sequence[tuple[str, int]], purge_after: int) -> int:
+    """Have the bytes under keys that still nobody names, each with its size in bytes, removed by the collector."""
+    orphans = unnamed(tx, [key for key, _ in found])
+    for key, size in found:
+        if key in orphans:
+            discard(tx, key, None, size, purge_after)
+    return len(orphans)

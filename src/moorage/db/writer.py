@@ -4,7 +4,7 @@
 
 Each member stands in its own savepoint, so that one that fails takes nobody with it.  Some failures end the
 whole transaction all the same (a full disk, an I/O error, a failed COMMIT): then every member runs again,
-alone.  No result leaves before its COMMIT has succeeded.
+alone; on a full disk the ballast is dropped first.  No result leaves before its COMMIT has succeeded.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from moorage.db.link import Link, named
+from moorage.db.ballast import Ballast
+from moorage.db.link import Link, is_full, is_io_error, named
 from moorage.db.turnstile import Turnstile
 from moorage.errors import Code, RegistryError
 
@@ -26,6 +27,9 @@ MOST: Final = 128
 
 _LEAST_PATIENCE: Final = 0.1
 """Seconds that even a group which has queued too long may wait for its turn."""
+
+
+Mend = Callable[[Link], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -65,10 +69,17 @@ class Member:
 class Writer:
     """The writing thread of one Database, started by its first write."""
 
-    def __init__(self, connect: Callable[[], Link], turnstile: Turnstile, patience: float) -> None:
+    def __init__(
+        self, connect: Callable[[], Link], turnstile: Turnstile, patience: float, ballast: Ballast, mend: Mend
+    ) -> None:
+        """`mend` is called with a fresh connection after an I/O error, before anything more is written."""
         self._connect = connect
         self._turnstile = turnstile
         self._patience = patience
+        self._ballast = ballast
+        self._mend = mend
+        self._doubtful = False
+        """Whether an I/O error has left it open what of the log is on the disk."""
         self._link: Link | None = None
         self._queue: SimpleQueue[Member | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -115,6 +126,7 @@ class Writer:
             if members:
                 self._serve(members)
                 _release(members)
+                self._ballast.keep()
         if self._link is not None:
             self._link.close()
 
@@ -134,33 +146,42 @@ class Writer:
                     member.fail(reason)
 
     def _commit(self, members: list[Member]) -> bool:
-        """Write them in one transaction; False if it was lost.  A lone member is settled either way.
+        """Write them in one transaction; False if it was lost.
 
-        Raises where not even a transaction can be begun: then nobody needs to try again.
+        A lone member is settled either way, unless more room was found for it.  Raises where not even a transaction
+        can be begun: then nobody needs to try again.
         """
-        if self._link is None:
-            self._link = self._connect()
-        link = self._link
         try:
+            link = self._ready()
             link.begin(durable=any(member.durable for member in members))
-        except BaseException:
-            self._abandon()
+        except BaseException as error:
+            self._abandon(error)
             raise
         try:
             for member in members:
                 _run(link, member)
             link.commit()
         except BaseException as error:  # noqa: BLE001 - it is delivered, or everyone runs again
-            self._abandon()
-            if len(members) == 1:
+            self._abandon(error)
+            relieved = is_full(error) and self._ballast.drop()
+            if len(members) == 1 and not relieved:
                 members[0].fail(named(error))
             return False
         for member in members:
             member.settled = True
         return True
 
-    def _abandon(self) -> None:
+    def _ready(self) -> Link:
+        if self._link is None:
+            self._link = self._connect()
+        if self._doubtful:
+            self._mend(self._link)
+            self._doubtful = False
+        return self._link
+
+    def _abandon(self, error: BaseException) -> None:
         """Roll back by closing: after an I/O error or a full disk a connection is not to be trusted."""
+        self._doubtful = self._doubtful or is_io_error(error)
         if self._link is not None:
             self._link.close()
             self._link = None

@@ -16,16 +16,24 @@ _LOOK: Final = 1.0
 
 
 async def run(db: Database, jobs: Sequence[Job], now: Callable[[], int]) -> None:
-    """Run every job whenever it is due, until cancelled.  A job that fails is tried again after its rhythm."""
+    """Run every job whenever it is due, until cancelled.  A job that fails is tried again after its rhythm.
+
+    Each has a task of its own, so that one which reads for days holds up no other.
+    """
     holder = secrets.token_hex(8)
-    while True:
+    async with asyncio.TaskGroup() as group:
         for job in jobs:
-            try:
-                if await db.write(rows.take, job.name, holder, now(), job.rhythm, durable=False):
-                    await _run(db, job, holder, now)
-            except RegistryError as error:
-                logger(__name__).warning("a job could not be run", job=job.name, error=error.message)
-        await asyncio.sleep(min(_LOOK, *(job.rhythm / 1_000_000 for job in jobs)))
+            group.create_task(_keep(db, job, holder, now))
+
+
+async def _keep(db: Database, job: Job, holder: str, now: Callable[[], int]) -> None:
+    while True:
+        try:
+            if await db.write(rows.take, job.name, holder, now(), job.rhythm, durable=False):
+                await _run(db, job, holder, now)
+        except RegistryError as error:
+            logger(__name__).warning("a job could not be run", job=job.name, error=error.message)
+        await asyncio.sleep(min(_LOOK, job.rhythm / 1_000_000))
 
 
 async def _run(db: Database, job: Job, holder: str, now: Callable[[], int]) -> None:
@@ -35,6 +43,9 @@ async def _run(db: Database, job: Job, holder: str, now: Callable[[], int]) -> N
             await asyncio.sleep(0)
             if not await db.write(rows.take, job.name, holder, now(), job.rhythm, durable=False):
                 return
+    except RegistryError as refused:
+        error = refused.message
+        logger(__name__).warning("a job failed", job=job.name, error=error, cause=str(refused.__cause__))
     except Exception as raised:  # noqa: BLE001 - one job's failure is not another's
         error = str(raised)
         logger(__name__).error("a job failed", job=job.name, exc_info=raised)

@@ -8,6 +8,7 @@ reading the data again.  Elsewhere the state is `None` and the bytes are hashed 
 import ctypes
 import hashlib
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -87,7 +88,7 @@ def hasher(algorithm: str = CANONICAL) -> Hasher:
 def resume(state: bytes | None, digest: Digest) -> Hasher | None:
     """Continue from a saved state that must stand for `digest`; None if it cannot be trusted."""
     crypto = _libcrypto()
-    if state is None or crypto is None or len(state) != crypto[digest.algorithm].size:
+    if state is None or crypto is None or not crypto[digest.algorithm].takes(state):
         return None
     continued = _Saved(crypto[digest.algorithm], state)
     return continued if continued.digest() == digest else None
@@ -108,14 +109,25 @@ class _Plain:
 
 @dataclass(frozen=True, slots=True)
 class _Algorithm:
-    """One of libcrypto's SHA-2 families: its context's size in bytes and its three functions."""
+    """One of libcrypto's SHA-2 families: the sizes in bytes of its context, block and hash, and its three functions.
+
+    The context ends in the number of bytes that wait for a whole block, and the hash's size, 32 bits each.
+    """
 
     name: str
     size: int
+    block: int
     length: int
     init: Callable[..., int]
     update: Callable[..., int]
     final: Callable[..., int]
+
+    def takes(self, state: bytes) -> bool:
+        """Whether libcrypto may be handed this: it would write wherever the struct's counter of bytes says."""
+        if len(state) != self.size:
+            return False
+        waiting, length = struct.unpack_from("=II", state, self.size - 8)
+        return 0 <= waiting < self.block and bool(length == self.length)
 
 
 class _Saved:
@@ -160,8 +172,12 @@ def _libcrypto() -> dict[str, _Algorithm] | None:
     try:
         library = ctypes.CDLL("libcrypto.so.3")
         found = {
-            "sha256": _Algorithm("sha256", 112, 32, library.SHA256_Init, library.SHA256_Update, library.SHA256_Final),
-            "sha512": _Algorithm("sha512", 216, 64, library.SHA512_Init, library.SHA512_Update, library.SHA512_Final),
+            "sha256": _Algorithm(
+                "sha256", 112, 64, 32, library.SHA256_Init, library.SHA256_Update, library.SHA256_Final
+            ),
+            "sha512": _Algorithm(
+                "sha512", 216, 128, 64, library.SHA512_Init, library.SHA512_Update, library.SHA512_Final
+            ),
         }
         works = all(_resumes(algorithm) for algorithm in found.values())
     except (OSError, AttributeError):
@@ -174,6 +190,7 @@ def _resumes(algorithm: _Algorithm) -> bool:
     halves = bytes(range(256)) * 3, b"moorage" * 50
     first = _Saved(algorithm)
     first.update(halves[0])
-    second = _Saved(algorithm, first.state())
+    state = first.state()
+    second = _Saved(algorithm, state)
     second.update(halves[1])
-    return second.digest() == Digest.of(b"".join(halves), algorithm.name)
+    return algorithm.takes(state) and second.digest() == Digest.of(b"".join(halves), algorithm.name)

@@ -17,6 +17,9 @@ from moorage.oci.digest import Digest
 REFERENCES: Final = 10_000
 """Most descriptors in one manifest; a real image has fewer than 130 layers."""
 
+ELEMENTS: Final = 20 * REFERENCES
+"""Most commas and opening brackets in a manifest: of each, Python makes an object fifty times as large."""
+
 MEDIA_TYPE: Final = 1024
 """Most characters of a media type in a manifest; RFC 6838 allows 255 before its parameters."""
 
@@ -72,6 +75,11 @@ class Manifest:
     """What referrers lists show: `artifactType`, else an image's config media type ("Listing Referrers")."""
     annotations: dict[str, str]
 
+    @property
+    def descriptors(self) -> tuple[Descriptor, ...]:
+        """The references and behind them the subject, if there is one."""
+        return (*self.references, self.subject) if self.subject else self.references
+
     @staticmethod
     def parse(body: bytes, content_type: str | None) -> "Manifest":
         """Read a pushed manifest.  Raises MANIFEST_INVALID, saying where and what."""
@@ -102,6 +110,8 @@ def _document(body: bytes) -> dict[str, Any]:
         _invalid("it is empty")
     if body.startswith(_BYTE_ORDER_MARK):
         _invalid("it begins with a byte order mark, which JSON must not")
+    if body.count(b",") + body.count(b"{") + body.count(b"[") > ELEMENTS:
+        _invalid(f"it has more than {ELEMENTS} commas and opening brackets")
     try:
         document = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
         if b"\\u" in body:  # an escaped lone surrogate is no text; nothing after us could encode it

@@ -229,6 +229,18 @@ class GC(Section):
     to 100 blobs and 100 GiB always may. off switches it off."""
 
 
+class Scrub(Section):
+    enabled: bool = True
+    """Whether everything that is stored is read and compared with its digest from time to time. With it, a database
+    file of SQLite is checked once a day."""
+    period: Positive = timedelta(days=7)
+    """In what time everything is looked at once."""
+    rate: Annotated[Size, Field(ge=256 * 1024)] = 20 * 1024 * 1024
+    """How many bytes a second are read at most."""
+    interval: Positive = timedelta(minutes=10)
+    """How often to look whether that is due, and whether bytes that could not be read are back."""
+
+
 class Limits(Section):
     manifest_bytes: Annotated[Size, Field(ge=1024)] = 4 * 1024 * 1024
     """The largest manifest, in bytes."""
@@ -239,7 +251,7 @@ class Limits(Section):
     idle_seconds: Annotated[Seconds, Field(gt=0)] = 75
     """How long a connection may wait for its next request."""
     body_seconds: Annotated[Seconds, Field(gt=0)] = 60
-    """How long a body may stand still while it arrives."""
+    """How long a body may take for its next 16 KiB, or its end."""
     send_seconds: Annotated[Seconds, Field(gt=0)] = 60
     """How long a client may read nothing of an answer."""
     connections: PositiveInt | None = None
@@ -271,6 +283,7 @@ class Settings(Section):
     validation: Validation = Validation()
     database: Database = Database()
     gc: GC = GC()
+    scrub: Scrub = Scrub()
     limits: Limits = Limits()
     admin: Admin = Admin()
     proxy: Annotated[Unread, Ignored("pulling through from another registry is not part of this version")] = None

@@ -4,9 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from moorage.settings.values import Duration, Ignored, Positive, Section, Unread
+from moorage.settings.values import Duration, Ignored, Positive, Section, Size, Unread
 
 
 def _not_yet(_: Any) -> Any:
@@ -75,6 +75,9 @@ class Storage(Section):
     cache: Annotated[Unread, Ignored("what is stored is known from the database, which needs no cache")] = None
     """Docker Registry's cache of blob descriptors."""
     maintenance: Maintenance = Maintenance()
+    reserve: Annotated[Size, Field(ge=0)] = 64 * 1024 * 1024
+    """Pushes are refused while they would leave less than this free on the disk of the blobs or of the database.
+    Pulls, deletes and the collector go on."""
     tag: Annotated[Unread, Ignored("tags are looked up in the database, in one step")] = None
     """Docker Registry's concurrency of tag look-ups."""
 

@@ -30,7 +30,11 @@ from moorage.storage.store import Appending, BlobStore, Content, File, Parts, St
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _IDENTITY: Final = re.compile(r"[0-9a-f]{32}")
+_NO_LINK: Final = os.O_CLOEXEC | os.O_NOFOLLOW
+"""Our files are never symbolic links: one that lies in their place would lead a write, or a client, elsewhere."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})
+"""What file systems and kernels say that know no files without a name."""
 
 
 class FilesystemStore:
@@ -40,30 +44,34 @@ class FilesystemStore:
         """Open the store below `root`, making what is missing.  Raises UNAVAILABLE where that cannot be done."""
         self._root = os.fspath(root.absolute())
         self._uploads = root.absolute() / "blobs" / "u"
-        with _explained(f"open the blob folder {root}"):
+        with _explained(f"open the blob folder {root}", self._root):
             self._make_shards()
             self.identity = _identity(root.absolute() / "blobs" / "store")
             self._witness, self.incarnation = _incarnation(root.absolute() / "blobs" / "incarnation")
 
+    def __repr__(self) -> str:
+        return f"<FilesystemStore {self._root}>"
+
     def become(self, identity: str, /) -> None:
-        with _explained("write the identity of the blob folder"):
-            target = self._uploads.parent / "store"
+        target = self._uploads.parent / "store"
+        with _explained("write the identity of the blob folder", os.fspath(target)):
             _written(target, identity).replace(target)
             _sync_folder(target.parent)
         self.identity = identity
 
     def append(self, key: str, parts: Parts, /) -> Appending:
-        with _explained("write a blob"):
-            fd = os.open(self._path(key), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        path = self._path(key)
+        with _explained("write a blob", path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | _NO_LINK, 0o640)
             try:
-                return _FileAppending(fd, sum(parts))
+                return _FileAppending(path, fd, sum(parts))
             except BaseException:
                 os.close(fd)
                 raise
 
     def seal(self, key: str, parts: Parts, /) -> None:
         path = self._path(key)
-        with _explained("make a blob durable"):
+        with _explained("make a blob durable", path):
             file = _whole(path, sum(parts))
             try:
                 folder = os.open(os.path.dirname(path), _FOLDER)  # noqa: PTH120 - plain strings on the hot path
@@ -75,15 +83,20 @@ class FilesystemStore:
                 os.close(file)
 
     def open(self, key: str, start: int, stop: int, /) -> Content:
-        try:
-            fd = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
+        path = self._path(key)
+        with _explained("read a blob", path):
+            try:
+                fd = os.open(path, os.O_RDONLY | _NO_LINK)
+            except OSError as reason:
+                if reason.errno not in {errno.ENOENT, errno.ELOOP}:
+                    raise
+                raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
         return File(fd, start, stop - start, os.fstat(fd).st_size)
 
     def delete(self, key: str, /) -> None:
-        with _explained("delete a blob"):
-            Path(self._path(key)).unlink(missing_ok=True)
+        path = self._path(key)
+        with _explained("delete a blob", path):
+            Path(path).unlink(missing_ok=True)
 
     def keys(self) -> Iterator[StoredKey]:
         for shard in self._uploads.iterdir():
@@ -95,12 +108,24 @@ class FilesystemStore:
                         continue
                     yield StoredKey(f"blobs/u/{shard.name}/{entry.name}", found.st_size, found.st_mtime)
 
+    def room(self) -> int | None:
+        try:
+            found = os.statvfs(self._root)
+        except OSError:  # whoever writes will be told
+            return None
+        return found.f_bavail * found.f_frsize
+
     def check(self) -> None:
-        with _explained(f"write below {self._root}"):
+        with _explained("write to the blob storage", self._root):
+            try:
+                os.close(os.open(self._uploads / "00", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o640))
+            except OSError as reason:
+                if reason.errno not in _FULL | _NO_TMPFILE:  # a full disk still serves and deletes
+                    raise
             if not os.access(self._uploads, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self._root)
             if os.statvfs(self._uploads).f_flag & os.ST_RDONLY:
-                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), self._root)
 
     def close(self) -> None:
         """Let go of the folder; for tests, as the end of a process does the same."""
@@ -128,15 +153,15 @@ class FilesystemStore:
 class _FileAppending:
     """One writer's turn at a file, held by a lock that the kernel drops with the process."""
 
-    def __init__(self, fd: int, offset: int) -> None:
+    def __init__(self, path: str, fd: int, offset: int) -> None:
         _lock(fd)
         if os.fstat(fd).st_size < offset:
             raise _lost()
-        self._fd, self._offset, self._cut = fd, offset, False
+        self._path, self._fd, self._offset, self._cut = path, fd, offset, False
 
     def write(self, data: Buffer, /) -> None:
         view = memoryview(data)
-        with _explained("write a blob"):
+        with _explained("write a blob", self._path):
             if not self._cut:
                 os.ftruncate(self._fd, self._offset)
                 self._cut = True
@@ -155,7 +180,7 @@ class _FileAppending:
 def _whole(path: str, size: int) -> int:
     """Open a file that must have `size` bytes, and take the turn at it."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | _NO_LINK)
     except FileNotFoundError:
         raise _lost() from None
     try:
@@ -242,31 +267,52 @@ def _written(path: Path, text: str) -> Path:
 def _incarnation(path: Path) -> tuple[int, str]:
     """Share the store's incarnation with the processes that have it open, or begin a new one if there are none.
 
-    The lock is held, shared, for the life of the process.
+    The lock is held, shared, for the life of the process: on a descriptor that can only read, so that the disk can
+    be made read-only under a registry that is idle.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o640)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         pass
     else:
         os.pwrite(fd, secrets.token_hex(16).encode(), 0)
-    fcntl.flock(fd, fcntl.LOCK_SH)
-    return fd, os.pread(fd, 32, 0).decode()
+    witness = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Both locks are ours and exclude each other, so there is a moment without any.  Who comes in between begins an
+    # incarnation anew: then hashes are made again from the bytes, no more.
+    os.close(fd)
+    fcntl.flock(witness, fcntl.LOCK_SH)
+    return witness, os.pread(witness, 32, 0).decode()
 
 
 @contextmanager
-def _explained(deed: str) -> Iterator[None]:
-    """Turn what the operating system says into a refusal that says what could not be done, and why."""
+def _explained(deed: str, path: str) -> Iterator[None]:
+    """Turn what the operating system says into a refusal that says what could not be done, and why.
+
+    The cause, which the log shows, names the `path`; clients are not told.
+    """
     try:
         yield
     except OSError as reason:
         why = os.strerror(reason.errno) if reason.errno else str(reason)
+        if reason.filename is None:
+            reason.filename = path
         if reason.errno in _FULL:
+            why += _left(path)
             raise RegistryError(
                 Code.STORAGE_FULL, f"the registry cannot {deed}: {why}; its operator must free or add space"
             ) from reason
         raise RegistryError(Code.UNAVAILABLE, f"the registry cannot {deed}: {why}") from reason
+
+
+def _left(path: str) -> str:
+    """What is left where `path` lies, in words: bytes may be, and yet no place for another file."""
+    try:
+        found = os.statvfs(os.path.dirname(path))  # noqa: PTH120 - plain strings, as above
+    except OSError:
+        return ""
+    files = ", and no more files" if found.f_files and not found.f_favail else ""
+    return f" ({found.f_bavail * found.f_frsize // 1024} KiB are free in the blob storage{files})"
 
 
 _: type[BlobStore] = FilesystemStore

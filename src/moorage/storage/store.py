@@ -1,7 +1,8 @@
 """The promises of a blob store.
 
 A store keeps bytes under opaque keys and knows nothing of digests, repositories or uploads: what exists is said
-by rows alone.  All methods block and are called from worker threads, except `open`, which is quick.
+by rows alone.  All methods block and are called from worker threads, except `open` and `room`, which are
+quick.
 
 The protocol is made so that object storage can keep it: nothing is renamed, nothing finished is appended to, and
 nothing is listed while a client waits.  What a store must remember of an unfinished object, its `Parts`, is kept
@@ -48,7 +49,10 @@ class Appending(Protocol):
     """Bytes on their way in.  One writer at a time; others are refused while it lives."""
 
     def write(self, data: Buffer, /) -> None:
-        """Add all of `data`.  Raises STORAGE_FULL or UNAVAILABLE; the object then ends anywhere within it."""
+        """Add all of `data`; nothing only forgets what lay behind.
+
+        Raises STORAGE_FULL or UNAVAILABLE; the object then ends anywhere within `data`.
+        """
         ...
 
     def close(self) -> Parts:
@@ -103,6 +107,10 @@ class BlobStore(Protocol):
 
     def keys(self) -> Iterator[StoredKey]:
         """Everything stored, in no order, slowly: for maintenance, never while a client waits."""
+        ...
+
+    def room(self) -> int | None:
+        """How many more bytes fit, quickly; None where nobody can tell."""
         ...
 
     def check(self) -> None:

@@ -11,8 +11,10 @@ _SECRET_WORDS: Final = re.compile(
     r"(?:api|access|secret|account|private|signing|object)[_.\- ]?key|jwt|passphrase)(?:$|[_.\- ])",
     re.IGNORECASE,
 )
+# What may stand in front of a fixed sign is bounded: a long text without that sign is not to be searched from each of
+# its letters on.
 _INSIDE: Final = re.compile(
-    r"(?P<url>[a-z][a-z0-9+.\-]*://)(?P<user>[^/\s:@'\"]*)(?P<colon>:?)(?P<rest>[^/\s'\"]*)@"
+    r"(?P<url>[a-z][a-z0-9+.\-]{0,30}://)(?P<user>[^/\s:@'\"]*)(?P<colon>:?)(?P<rest>[^/\s'\"]*)@"
     r"|(?P<scheme>\b(?:bearer|basic)\s+)(?P<proof>[A-Za-z0-9._~+/=\-]{8,})"
     r"|(?P<name>\b(?:x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|"
     r"signature|sig|access_token|refresh_token|id_token|token|client_secret|(?:ssl)?password)=)(?P<value>[^&\s'\"]+)",

@@ -138,6 +138,16 @@ async def test_a_connection_goes_on_behind_a_large_body() -> None:
         assert body in answer
 
 
+@pytest.mark.parametrize("size", [1000, 100_000, 200_000])
+async def test_a_connection_goes_on_behind_a_body_that_nobody_read(size: int) -> None:
+    first = b"PUT /refuse HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n" % size
+    async with serving() as (_, port):
+        for pieces in ([first + bytes(size) + get("/next")], [first, bytes(size - 1), b"\0" + get("/next")]):
+            answer = await talk(port, *pieces, wait=0.05)
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert answer.endswith(b"GET /next")
+
+
 async def test_expect_is_answered_before_the_body_is_wanted() -> None:
     async with serving() as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -166,6 +176,8 @@ SMUGGLED = [
     b"GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET / HTTP/3.7\r\nHost: h\r\n\r\n",
+    b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"SETUP / RTSP/1.1\r\nHost: h\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 ]
 
@@ -282,13 +294,22 @@ async def test_draining_lets_a_running_exchange_finish_and_closes_idle_connectio
     await draining
 
 
-async def test_many_requests_on_one_connection_leave_no_garbage() -> None:
-    async with serving() as (_, port):
+@pytest.mark.parametrize("path", ["/", "/lost"])
+async def test_many_requests_on_one_connection_leave_no_garbage(path: str) -> None:
+    async def lose(request: Request) -> Response:
+        try:
+            if request.path == "/lost":
+                await asyncio.get_running_loop().run_in_executor(None, os.stat, "/nowhere")
+        except OSError:
+            return Response(body=b"GET /")
+        return await echo(request)
+
+    async with serving(lose) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
         async def ask(times: int) -> None:
             for _ in range(times):
-                writer.write(get("/", close=False))
+                writer.write(get(path, close=False))
                 await reader.readuntil(b"GET /")
 
         await ask(20)

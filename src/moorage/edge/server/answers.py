@@ -7,10 +7,17 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from moorage.edge.http import Header
+from moorage.edge.http import FileRange, Header, Response
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
+EVERY: Final[tuple[Header, ...]] = (
+    ("Docker-Distribution-API-Version", "registry/2.0"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+"""The headers of every answer, whatever server it leaves by."""
+
+_EVERY_LINE: Final = "".join(f"{name}: {value}\r\n" for name, value in EVERY)
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS: Final = frozenset({"connection", "content-length", "date", "keep-alive", "transfer-encoding", "x-request-id"})
 _NAMES: Final = 1024
@@ -45,12 +52,7 @@ class Starts:
         if not 200 <= status <= 599:
             raise ValueError(f"{status} is not the status of an answer")
         phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-        line = (
-            f"HTTP/1.1 {status} {phrase}\r\n"
-            f"Date: {formatdate(self._second, usegmt=True)}\r\n"
-            "Docker-Distribution-API-Version: registry/2.0\r\n"
-            "X-Content-Type-Options: nosniff\r\n"
-        )
+        line = f"HTTP/1.1 {status} {phrase}\r\nDate: {formatdate(self._second, usegmt=True)}\r\n{_EVERY_LINE}"
         self._lines[status] = line
         return line
 
@@ -61,3 +63,41 @@ class Starts:
             raise ValueError(f"the header {name} is set by the server")
         if len(self._names) < _NAMES:
             self._names.add(name)
+
+
+def is_bodiless(method: str, status: int) -> bool:
+    """Whether such an answer ends with its head (RFC 9110, sections 9.3.2, 15.3.5 and 15.4.5)."""
+    return method == "HEAD" or status in {204, 304}
+
+
+def content_length(method: str, response: Response) -> int | None:
+    """What the head says of the body's length, if anything.  Raises ValueError where the body is not so long."""
+    body, length, status = response.body, response.length, response.status
+    if status == 204 or (status == 304 and not length):
+        return None
+    if not is_bodiless(method, status) and (
+        (isinstance(body, bytes) and length != len(body)) or (isinstance(body, FileRange) and length != body.count)
+    ):
+        raise ValueError(f"the answer's length is said to be {length}, which its body is not")
+    return length
+
+
+class Measure:
+    """Counts a body that comes in pieces: `sent` bytes of `length`, where that was promised."""
+
+    __slots__ = ("_length", "sent")
+
+    def __init__(self, length: int | None) -> None:
+        self._length = length
+        self.sent = 0
+
+    def add(self, piece: bytes) -> None:
+        """Count a piece that is about to leave.  Raises ValueError where it is more than was promised."""
+        if self._length is not None and self.sent + len(piece) > self._length:
+            raise ValueError("the body is longer than its length")
+        self.sent += len(piece)
+
+    def end(self) -> None:
+        """Raises ValueError where it was less."""
+        if self._length is not None and self.sent != self._length:
+            raise ValueError("the body is shorter than its length")

@@ -10,6 +10,9 @@ from moorage.errors import Code, Interrupted, RegistryError
 HIGH_WATER: Final = 768 * KIB
 """Reading pauses with so much at hand: with one more read it stays within the piece of 1 MiB we promise."""
 
+STALLED: Final = "the request's body did not arrive in time"
+"""What a client hears whose body stops coming."""
+
 
 class Source(Protocol):
     """The connection, as a body knows it."""

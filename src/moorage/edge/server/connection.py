@@ -17,16 +17,15 @@ from typing import Final, final
 from uvicorn.server import ServerState
 
 from moorage.edge.http import Body, Request, render
+from moorage.edge.server.addressing import address
 from moorage.edge.server.answers import CONTINUE
-from moorage.edge.server.bodies import EMPTY, HIGH_WATER, Incoming
+from moorage.edge.server.bodies import EMPTY, HIGH_WATER, STALLED, Incoming
 from moorage.edge.server.chunks import Chunks
 from moorage.edge.server.exchange import Exchange
-from moorage.edge.server.framing import body_length, check_host, expects_continue
+from moorage.edge.server.framing import body_length, expects_continue
 from moorage.edge.server.heads import HeadReader
 from moorage.edge.server.intake import Intake
 from moorage.edge.server.limits import KIB, MIB
-from moorage.edge.server.proxies import FORWARDED
-from moorage.edge.server.targets import read_target
 from moorage.edge.server.wire import NEVER, Shared, log
 from moorage.errors import Code, RegistryError
 
@@ -36,6 +35,8 @@ DROPPED: Final = 256 * KIB
 """An unread rest of a body up to this size is read and dropped to keep the connection."""
 LINGER_BYTES: Final = 8 * MIB
 LINGER_SECONDS: Final = 5
+LEAST: Final = 16 * KIB
+"""What a body must bring in `body_seconds`, or come to its end: a byte a minute keeps no upload open."""
 TURNS: Final = 16
 """Pipelined requests that are answered before other connections get their turn."""
 
@@ -66,6 +67,10 @@ class Connection(HeadReader):
         self._left = 0
         """Bytes still to come of a body of known length."""
         self._chunks: Chunks | None = None
+        self._patience = 0.0
+        """How long the handler would wait for the next LEAST bytes of a body, or its end."""
+        self._brought = 0
+        """How many of those have come."""
         self._come = 0
         """Bytes of a chunked body that have come through us."""
         self._intake: Intake | None = None
@@ -125,6 +130,7 @@ class Connection(HeadReader):
         self.gone = True
         self._deadline = self.flush_by = NEVER
         self._waiting = b""
+        self.shared.unsent.remove(self)
         if self._seated:
             self._seated = False
             self.shared.seats.leave()
@@ -145,6 +151,7 @@ class Connection(HeadReader):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.flush_by = NEVER
+        self.shared.unsent.remove(self)
         if self._exchange is None:
             self._go_on()
 
@@ -197,10 +204,12 @@ class Connection(HeadReader):
         exchange = Exchange(self, request, began, keep=self.wants_keep_alive, http10=self.version == "1.0")
         self._exchange = exchange
         try:
-            self._complete_request(request)
+            address(request, self.url, self.version, self.noted, self.shared.trust, trusted=self._trusted)
             request.body = self._expect_body()
         except RegistryError as error:
-            request.path = request.path or self.url.decode("latin-1")
+            if not request.path and self.url.startswith(b"/"):
+                # For the log, which must not have what stands in a query or, as a password, in front of a host.
+                request.path = self.url.partition(b"?")[0].decode("latin-1")
             self._refused = True
             exchange.refuse(render(error), observed=True)
             return b""
@@ -208,20 +217,6 @@ class Connection(HeadReader):
             rest = self._body_received(rest)
         exchange.run()
         return rest
-
-    def _complete_request(self, request: Request) -> None:
-        """Path, query and who sends it.  Raises REQUEST_INVALID."""
-        check_host(self.version, self.noted)
-        request.path, request.query, host = read_target(self.url)
-        if not FORWARDED.isdisjoint(self.noted):
-            if self._trusted:
-                trust = self.shared.trust
-                request.peer, request.scheme, named = trust.client(self._peer, self._scheme, self.noted)
-                host = named or host
-            # They have had their effect; what is left of them could only mislead somebody.
-            request.headers = [field for field in request.headers if field[0] not in FORWARDED]
-        if host is not None:
-            request.headers = [("host", host), *(field for field in request.headers if field[0] != "host")]
 
     def _expect_body(self) -> Body:
         self._continue = False
@@ -236,6 +231,7 @@ class Connection(HeadReader):
         else:
             self._left = length
         self._continue = expects_continue(self.version, self.noted)
+        self._patience, self._brought = self.shared.limits.body_seconds, 0
         self._body = Incoming(self, self.shared.pool, length)
         return self._body
 
@@ -268,11 +264,18 @@ class Connection(HeadReader):
             ended = self._chunks.ended
             if ended:
                 self._chunks = None
-        if body is None:
-            self._deadline = self.loop.time() + self.shared.limits.body_seconds
-        else:
+        if body is not None:
+            self._bring(len(data) - len(rest))
             self._hand_on(body, ended=ended)
         return rest
+
+    def _bring(self, count: int) -> None:
+        """So many bytes of the body have come: time that was waited counts against the next, until they are enough."""
+        self._brought += count
+        if self._brought >= LEAST:
+            self._brought, self._patience = 0, self.shared.limits.body_seconds
+        elif self._deadline != NEVER:
+            self._patience = max(0.0, self._deadline - self.loop.time())
 
     def _hand_on(self, body: Incoming, *, ended: bool) -> None:
         if body.waiting:
@@ -281,7 +284,8 @@ class Connection(HeadReader):
             body.end()
         else:
             body.wake()
-            if len(body.backlog) >= HIGH_WATER:
+            # What a large buffer will take over anyway need not be collected here while the handler is busy.
+            if len(body.backlog) >= (TAKEN_OVER if self._is_large() else HIGH_WATER):
                 self.flow.pause_reading()
 
     def _body_failed(self, error: RegistryError) -> None:
@@ -297,7 +301,7 @@ class Connection(HeadReader):
         if self._continue:
             self._continue = False
             self.transport.write(CONTINUE)
-        self._deadline = self.loop.time() + self.shared.limits.body_seconds
+        self._deadline = self.loop.time() + self._patience
         if self._intake is None and self._is_large():
             assert self._body is not None
             self._intake = Intake(self, self._body, self.shared.pool, self._left, self._chunks)
@@ -311,10 +315,12 @@ class Connection(HeadReader):
     def _is_large(self) -> bool:
         return self.plain and (self._left > TAKEN_OVER or (self._chunks is not None and self._come > TAKEN_OVER))
 
-    def body_arrives(self) -> None:
-        self._deadline = self.loop.time() + self.shared.limits.body_seconds
+    def body_arrives(self, count: int) -> None:
+        self._bring(count)
+        self._deadline = self.loop.time() + self._patience
 
     def body_pauses(self) -> None:
+        self._bring(0)
         self._deadline = NEVER
         self.flow.pause_reading()
 
@@ -352,7 +358,10 @@ class Connection(HeadReader):
             return False
         if not unread:
             return True
-        return self._chunks is None and not self._continue and self._left <= DROPPED
+        if self._chunks is not None or self._continue or self._left > DROPPED:
+            return False
+        self.flow.resume_reading()  # what was at hand of the body may have been enough to pause
+        return True
 
     def over(self, *, keep: bool) -> None:
         """The exchange is over: on to the next request, or the end."""
@@ -433,7 +442,7 @@ class Connection(HeadReader):
         if self._lingering:
             self.transport.close()
         elif self._body is not None:
-            self._body.fail(Code.REQUEST_TIMEOUT, "the request's body did not arrive in time")
+            self._body.fail(Code.REQUEST_TIMEOUT, STALLED)
         elif self.partial and self._exchange is None and not self._left:
             self._refuse(RegistryError(Code.REQUEST_TIMEOUT, "the request's header did not arrive in time"))
         else:

@@ -16,6 +16,7 @@ from typing import Any, final
 
 from moorage.edge.http import FileRange, Request, Response, render
 from moorage.edge.server import files
+from moorage.edge.server.answers import Measure, content_length, is_bodiless
 from moorage.edge.server.limits import MIB
 from moorage.edge.server.wire import Wire, log
 from moorage.errors import Code, Interrupted, RegistryError
@@ -32,6 +33,9 @@ def _carry_on(coroutine: Coroutine[Any, Any, Response], awaited: Any) -> Generat
             try:
                 sent = yield awaited
             except BaseException as thrown:  # noqa: BLE001 - cancellation and all: it is the coroutine's
+                # A future keeps what it raised, that its traceback, and that this frame: with the future in it, all
+                # that a failed request held (megabytes, where a manifest was refused) would wait for the collector.
+                awaited = None
                 awaited = coroutine.throw(thrown)
             else:
                 awaited = coroutine.send(sent)
@@ -95,9 +99,7 @@ class Exchange:
 
     def _fail(self) -> None:
         """In an `except` block: tell the log what happened and the client that something did."""
-        request = self.request
-        log.exception("a handler failed", method=request.method, path=request.path, request_id=request.id)
-        self.answer(render(RegistryError(Code.UNKNOWN, request_id=request.id)))
+        self.answer(failed(self.request, "a handler failed"))
 
     def _fall_silent(self) -> None:
         self._wire.cut()
@@ -125,15 +127,14 @@ class Exchange:
             if self._sent:
                 raise
             self._sent = True
-            log.exception("an answer cannot be sent", path=self.request.path, request_id=self.request.id)
             self._discard(response)
-            self.answer(render(RegistryError(Code.UNKNOWN, request_id=self.request.id)))
+            self.answer(failed(self.request, "an answer cannot be sent"))
             return
         self._send(response, head)
 
     def _send(self, response: Response, head: bytes) -> None:
         body = response.body
-        if self.request.method == "HEAD" or response.status in (204, 304):
+        if is_bodiless(self.request.method, response.status):
             self._discard(response)
             self._write(response, head, b"")
         elif isinstance(body, bytes):
@@ -145,18 +146,11 @@ class Exchange:
 
     def _head(self, response: Response) -> bytes:
         """Raises where the answer contradicts itself or HTTP."""
-        body, length, status = response.body, response.length, response.status
-        bodiless = self.request.method == "HEAD" or status in (204, 304)
-        if not bodiless and (
-            (isinstance(body, bytes) and length != len(body)) or (isinstance(body, FileRange) and length != body.count)
-        ):
-            raise ValueError(f"the answer's length is said to be {length}, which its body is not")
+        length = content_length(self.request.method, response)
         framing = ""
-        if status == 204 or (status == 304 and not length):
-            pass
-        elif length is not None:
+        if length is not None:
             framing = f"Content-Length: {length}\r\n"
-        elif not bodiless:
+        elif not is_bodiless(self.request.method, response.status):
             if self._http10:
                 self._keep = False
             else:
@@ -165,7 +159,7 @@ class Exchange:
             framing += "Connection: close\r\n"
         elif self._http10:
             framing += "Connection: keep-alive\r\n"
-        return self._wire.shared.starts.head(status, response.headers, self.request.id, framing)
+        return self._wire.shared.starts.head(response.status, response.headers, self.request.id, framing)
 
     def _write(self, response: Response, head: bytes, body: bytes | bytearray) -> None:
         transport = self._wire.transport
@@ -174,6 +168,8 @@ class Exchange:
         else:
             transport.write(head)
             transport.write(body)
+        if len(body) > files.SMALL and self._wire.flow.write_paused:
+            self._wire.shared.unsent.add(self._wire, len(body))
         self._over(response, len(body), keep=self._keep)
 
     def _send_file(self, response: Response, head: bytes, body: FileRange) -> None:
@@ -211,16 +207,16 @@ class Exchange:
         """A task that is cancelled before its first step runs nothing, not even its `finally`."""
         if self._streaming is not None:
             self._streaming = None
-            self._start_task(_close(pieces))
+            self._start_task(close(pieces))
             self._wire.cut()
             self._over(response, 0, keep=False)
 
     async def _send_pieces(self, response: Response, head: bytes, pieces: AsyncIterator[bytes]) -> None:
-        sent = [0]
+        measure = Measure(response.length)
         complete = False
         try:
             self._wire.transport.write(head)
-            await self._pour(response, pieces, sent)
+            await self._pour(response, pieces, measure)
             complete = True
         except (Interrupted, asyncio.CancelledError):
             pass
@@ -228,24 +224,21 @@ class Exchange:
             log.exception("an answer broke off", path=self.request.path, request_id=self.request.id)
         finally:
             self._streaming = None
-            await _close(pieces)
+            await close(pieces)
             if not complete:
                 self._wire.cut()
-            self._over(response, sent[0], keep=complete and self._keep)
+            self._over(response, measure.sent, keep=complete and self._keep)
 
-    async def _pour(self, response: Response, pieces: AsyncIterator[bytes], sent: list[int]) -> None:
+    async def _pour(self, response: Response, pieces: AsyncIterator[bytes], measure: Measure) -> None:
         """Write the pieces as fast as the client takes them.  Raises where they are more or less than promised."""
         wire = self._wire
-        length = response.length
-        chunked = length is None and not self._http10
+        chunked = response.length is None and not self._http10
         since_pause = 0
         async for piece in pieces:
             if not piece:
                 continue
-            if length is not None and sent[0] + len(piece) > length:
-                raise ValueError("the body is longer than its length")
+            measure.add(piece)
             wire.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-            sent[0] += len(piece)
             since_pause += len(piece)
             if wire.flow.write_paused:
                 await wire.flow.drain()
@@ -256,8 +249,7 @@ class Exchange:
                 since_pause = 0
             if wire.gone:
                 raise Interrupted
-        if length is not None and sent[0] != length:
-            raise ValueError("the body is shorter than its length")
+        measure.end()
         if chunked:
             wire.transport.write(b"0\r\n\r\n")
 
@@ -284,11 +276,18 @@ class Exchange:
         if isinstance(body, FileRange):
             os.close(body.fd)
         elif not isinstance(body, bytes):
-            self._start_task(_close(body))
+            self._start_task(close(body))
 
 
-async def _close(pieces: AsyncIterator[bytes]) -> None:
-    close = getattr(pieces, "aclose", None)
-    if close is not None:
+def failed(request: Request, what: str) -> Response:
+    """In an `except` block: tell the log what happened, and the client that something did."""
+    log.exception(what, method=request.method, path=request.path, request_id=request.id)
+    return render(RegistryError(Code.UNKNOWN, request_id=request.id))
+
+
+async def close(pieces: AsyncIterator[bytes]) -> None:
+    """Have an iterator let go of what it holds.  Never raises."""
+    aclose = getattr(pieces, "aclose", None)
+    if aclose is not None:
         with suppress(Exception):
-            await close()
+            await aclose()

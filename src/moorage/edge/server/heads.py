@@ -43,7 +43,11 @@ NOTED: Final = FORWARDED | {"content-length", "expect", "host", "transfer-encodi
 """The headers the server itself reads."""
 
 _END: Final = b"\r\n\r\n"
+FIELDS: Final = 256
+"""Most header fields of a request: short ones take many times their bytes in memory."""
 _NAMES: Final = 512
+_NAME: Final = 64
+"""Only so long a name is remembered, in bytes."""
 _lower_names: dict[bytes, str] = {}
 
 
@@ -72,6 +76,8 @@ class HeadReader(HttpToolsProtocol):
         self.partial = False
         """Whether a head has begun and is not complete."""
         self._complete = False
+        self._first = b""
+        """The head's first bytes, at least to the end of the request line."""
         self._header_bytes = header_bytes
         self._read = 0
         self._tail = b""
@@ -95,12 +101,16 @@ class HeadReader(HttpToolsProtocol):
             window = self._tail + rest if self._tail else rest
             end = window.find(_END)
             cut = len(rest) if end < 0 else end + len(_END) - len(self._tail)
+            piece = rest if cut == len(rest) else rest[:cut]
+            self._first = piece if not self._read else self._longer_beginning(piece)
             self._read += cut
             if self._read > self._header_bytes:
                 raise RegistryError(
                     Code.HEADERS_TOO_LARGE, f"the request's header is larger than {self._header_bytes} bytes"
                 )
-            self._feed(rest if cut == len(rest) else rest[:cut])
+            self._feed(piece)
+            if len(self.fields) > FIELDS:
+                raise RegistryError(Code.HEADERS_TOO_LARGE, f"the request's header has more than {FIELDS} fields")
             rest = rest[cut:]
             if end < 0:
                 self.partial = True
@@ -110,12 +120,22 @@ class HeadReader(HttpToolsProtocol):
                 return None
             self._tail = b""
             if self._complete:
+                self._check_line()
                 self._complete = self.partial = False
                 self._read = 0
                 return rest
             # Otherwise these were empty lines in front of a request, which are to be ignored (RFC 9112, 2.2).
         self.partial = True
         return None
+
+    def _longer_beginning(self, piece: bytes) -> bytes:
+        return self._first if b"\n" in self._first.lstrip(b"\r\n") else self._first + piece
+
+    def _check_line(self) -> None:
+        """The parser forgives more in a first line than others do: further spaces, protocols that are not HTTP."""
+        line = b"%b %b HTTP/%b\r\n" % (self.method.encode(), self.url, self.version.encode())
+        if not self._first.startswith(line) and not self._first.lstrip(b"\r\n").startswith(line):
+            raise RegistryError(Code.REQUEST_INVALID, "the first line must be a method, a target and HTTP/1.1")
 
     def _feed(self, piece: bytes) -> None:
         try:
@@ -132,6 +152,8 @@ class HeadReader(HttpToolsProtocol):
         self.noted = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.fields) > FIELDS:
+            return  # too many already, and refused as soon as this piece is read
         key = _lower_names.get(name) or _lower(name)
         text = value.decode("latin-1").strip(" \t")
         if key in NOTED:
@@ -154,6 +176,6 @@ class HeadReader(HttpToolsProtocol):
 
 def _lower(name: bytes) -> str:
     lower = name.decode("ascii").lower()
-    if len(_lower_names) < _NAMES:
+    if len(_lower_names) < _NAMES and len(name) <= _NAME:
         _lower_names[name] = lower
     return lower

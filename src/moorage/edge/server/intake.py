@@ -28,7 +28,7 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     flow: FlowControl
 
-    def body_arrives(self) -> None: ...
+    def body_arrives(self, count: int) -> None: ...
     def body_pauses(self) -> None: ...
     def intake_ended(self, rest: bytes) -> None: ...
     def intake_failed(self, error: RegistryError) -> None: ...
@@ -66,6 +66,7 @@ class Intake(asyncio.BufferedProtocol):
         return memoryview(self._buffer)[self._filled : end]
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._host.body_arrives(nbytes)
         if self._chunks is not None:
             self._squeeze(self._chunks, nbytes)
             return
@@ -75,8 +76,6 @@ class Intake(asyncio.BufferedProtocol):
             self._finish(b"")
         elif self._filled == self._end:
             self._hand_over()
-        else:
-            self._host.body_arrives()
 
     def _squeeze(self, chunks: Chunks, nbytes: int) -> None:
         assert self._buffer is not None
@@ -90,8 +89,6 @@ class Intake(asyncio.BufferedProtocol):
             self._finish(rest)
         elif self._end - self._filled < self._end // 16:
             self._hand_over()
-        else:
-            self._host.body_arrives()
 
     def _silence(self) -> None:
         if self._filled > self._heard:

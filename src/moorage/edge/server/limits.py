@@ -18,11 +18,13 @@ class Limits:
     idle_seconds: float = 75
     """How long a connection may wait for its next request before it is closed."""
     body_seconds: float = 60
-    """How long a body that is being read may bring no byte; then 408."""
+    """How long a body that is being read may take for its next 16 KiB, or its end; then 408."""
     send_seconds: float = 60
     """How long a client may take nothing of its answer; then the connection is aborted."""
     drain_seconds: float = 5
     """How long running exchanges may go on once the server is told to stop."""
+    unsent_bytes: int = 256 * MIB
+    """How much of answers may wait in memory for clients that do not take them; then the oldest are aborted."""
     connections: int | None = None
     """The most connections at a time; further ones are answered 503 and closed."""
 

@@ -1,7 +1,7 @@
 """Who is at the other end: X-Forwarded-* are believed only when a trusted proxy says them."""
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from moorage.edge.server.targets import is_host
@@ -33,7 +33,7 @@ class Trust:
             address = address.ipv4_mapped
         return any(address in network for network in self._networks)
 
-    def client(self, peer: str, scheme: str, noted: Mapping[str, list[str]]) -> tuple[str, str, str | None]:
+    def client(self, peer: str, scheme: str, noted: Mapping[str, Sequence[str]]) -> tuple[str, str, str | None]:
         """The client's address, scheme and, where a proxy names it, host; for a `peer` that is trusted."""
         for hop in reversed(_listed(noted, "x-forwarded-for")):
             # The right-most address that is not one of our proxies: everything left of it is the client's own claim.
@@ -51,5 +51,5 @@ class Trust:
         return peer, scheme, host
 
 
-def _listed(noted: Mapping[str, list[str]], name: str) -> list[str]:
+def _listed(noted: Mapping[str, Sequence[str]], name: str) -> list[str]:
     return [part.strip() for value in noted.get(name, ()) for part in value.split(",") if part.strip()]

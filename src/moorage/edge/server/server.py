@@ -15,7 +15,7 @@ from moorage.edge.server.ids import RequestIds
 from moorage.edge.server.limits import Limits
 from moorage.edge.server.pool import Pool
 from moorage.edge.server.proxies import Trust
-from moorage.edge.server.wire import Seats, Shared
+from moorage.edge.server.wire import Seats, Shared, Unsent
 
 BACKLOG = 2048
 READERS = 4
@@ -47,6 +47,7 @@ class Server:
             Starts(),
             Pool(),
             Seats(self.limits.connections),
+            Unsent(self.limits.unsent_bytes),
             ThreadPoolExecutor(READERS, "moorage-read"),
         )
         self._state = ServerState()

@@ -54,7 +54,11 @@ def decode_path(raw: bytes) -> str:
     return decoded.decode("utf-8")
 
 
-@lru_cache(maxsize=1024)
 def is_host(text: str) -> bool:
     """Whether a Host header's value is a name or address, with or without a port."""
-    return len(text) <= _HOST_LENGTH and _HOST.fullmatch(text) is not None
+    return len(text) <= _HOST_LENGTH and _is_host(text)
+
+
+@lru_cache(maxsize=1024)
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None

@@ -40,6 +40,34 @@ class Seats:
             self._free += 1
 
 
+class Unsent:
+    """Large answers that their clients do not take, whole in memory as long as that lasts.
+
+    Not to read costs a client nothing.  Where such answers come to more than `most` bytes together, the one that has
+    waited longest is cut.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._total = 0
+        self._sizes: dict[Wire, int] = {}
+
+    def add(self, wire: "Wire", size: int) -> None:
+        """An answer of `size` bytes waits for this connection's client."""
+        self.remove(wire)
+        self._sizes[wire] = size
+        self._total += size
+        while self._total > self._most:
+            longest = min(self._sizes, key=lambda one: one.flush_by)
+            log.info("too much of answers is not taken: the oldest is cut", bytes=self._total)
+            self.remove(longest)
+            wire.loop.call_soon(longest.cut)
+
+    def remove(self, wire: "Wire") -> None:
+        """Nothing waits for this one any more."""
+        self._total -= self._sizes.pop(wire, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What all connections of a server have in common."""
@@ -52,6 +80,7 @@ class Shared:
     starts: Starts
     pool: Pool
     seats: Seats
+    unsent: Unsent
     readers: Executor
     """Threads for file bytes that are not in memory: a cold disk must not stop the loop."""
 

@@ -35,10 +35,10 @@ async def get(call: Call) -> Response:
         return Response(200, headers, b"", size)
     parts = _wanted(call, digest, size)
     if parts is None:
-        return Response(200, headers, _content(call, linked, ByteRange(0, size)))
+        return Response(200, headers, await _content(call, linked, ByteRange(0, size)))
     if len(parts) == 1:
         headers.append(("Content-Range", parts[0].content_range(size)))
-        return Response(206, headers, _content(call, linked, parts[0]))
+        return Response(206, headers, await _content(call, linked, parts[0]))
     return _multipart(call, linked, parts, [one for one in headers if one[0] != "Content-Type"])
 
 
@@ -55,8 +55,8 @@ def _wanted(call: Call, digest: Digest, size: int) -> list[ByteRange] | None:
     return ranges.requested(call.request.header("range"), size)
 
 
-def _content(call: Call, linked: Linked, part: ByteRange) -> bytes | FileRange | AsyncIterator[bytes]:
-    content = pull.open_blob(call.registry, linked, part.start, part.stop)
+async def _content(call: Call, linked: Linked, part: ByteRange) -> bytes | FileRange | AsyncIterator[bytes]:
+    content = await pull.content(call.registry, linked, part.start, part.stop)
     if isinstance(content, bytes):
         return content
     if isinstance(content, pull.File):

@@ -3,8 +3,9 @@
 Paths are read from the right: a repository may itself be called `tags/list` or end in `blobs/uploads`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from moorage.access.actor import Actor
@@ -32,12 +33,18 @@ class Call:
     settings: "V2"
 
 
+LARGE_MANIFESTS: Final = 16
+"""How many manifests of megabytes are held in memory at a time; further ones wait, unread."""
+
+
 @dataclass(frozen=True, slots=True)
 class V2:
-    """Settings of the protocol's lists."""
+    """Settings of the protocol."""
 
     catalog_most: int = 1000
     tags_most: int = 1000
+    large_manifests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_MANIFESTS))
+    """Places for large manifests on their way in."""
 
 
 Handler = Callable[[Call], Awaitable[Response]]
@@ -61,16 +68,16 @@ class Router:
 
     async def respond(self, request: Request) -> Response:
         """Answer any request below `/v2`.  Raises only `Interrupted`."""
+        response = await self._answer(request)
+        response.headers.append(_SANDBOX)
+        return response
+
+    async def _answer(self, request: Request) -> Response:
         try:
             return await self._dispatch(request)
-        except RegistryError as raised:
-            error = _as_read(raised) if request.method in {"GET", "HEAD"} else raised
-            if request.method == "OPTIONS" and "allow" in error.detail:
-                # What browsers ask before a request from another site; what they are told is in http.headers.
-                return Response(200, _headers(error))
-            if STATUS[error.code] >= 500:
-                log.warning("a request failed", code=error.code.name, error=error.message, cause=str(error.__cause__))
-            return render(error, *_headers(error))
+        except RegistryError as error:
+            # Not kept in a variable here: its traceback has this frame, and what the request held would stay with both.
+            return _refusal(request, _as_read(error) if request.method in {"GET", "HEAD"} else error)
 
     async def _dispatch(self, request: Request) -> Response:
         path = request.path[3:]
@@ -105,6 +112,9 @@ class Router:
         permit: CatalogPermit = self._rules.permit_catalog(actor)
         return await self._catalog(self._registry, self._rules, request, permit, self._v2.catalog_most)
 
+
+_SANDBOX: Final = ("Content-Security-Policy", "default-src 'none'; sandbox")
+"""What was pushed is never a page on our own origin, whatever a browser takes it for."""
 
 _ABSENT: Final = {Code.NAME_INVALID: Code.NAME_UNKNOWN, Code.TAG_INVALID: Code.MANIFEST_UNKNOWN}
 _NOUNS: Final = ("manifests", "blobs", "referrers")
@@ -159,6 +169,15 @@ def _headers(error: RegistryError) -> list[tuple[str, str]]:
     if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
         return [("Retry-After", "2")]
     return []
+
+
+def _refusal(request: Request, error: RegistryError) -> Response:
+    if request.method == "OPTIONS" and "allow" in error.detail:
+        # What browsers ask before a request from another site; what they are told is in http.headers.
+        return Response(200, _headers(error))
+    if STATUS[error.code] >= 500:
+        log.warning("a request failed", code=error.code.name, error=error.message, cause=str(error.__cause__))
+    return render(error, *_headers(error))
 
 
 def _as_read(error: RegistryError) -> RegistryError:

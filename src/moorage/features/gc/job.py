@@ -11,7 +11,7 @@ from typing import Final
 
 from moorage.core.intake import in_thread
 from moorage.core.registry import SECOND, Registry
-from moorage.db import collection
+from moorage.db import collection, trash
 from moorage.features.gc import clock, rows
 from moorage.features.gc.guard import Guard, log
 from moorage.jobs.job import Job
@@ -96,10 +96,10 @@ def sweeper(registry: Registry, windows: Windows) -> Job:
             return False
         now = await _now(registry, windows)
         old = [(one.key, one.size) for one in batch if one.modified * SECOND < now - windows.trash]
-        orphans = await registry.db.scan(rows.unnamed, [key for key, _ in old]) if old else set()
+        orphans = await registry.db.scan(trash.unnamed, [key for key, _ in old]) if old else set()
         if orphans:
             found = [one for one in old if one[0] in orphans]
-            gone = await registry.db.write(rows.discard_unnamed, found, now + windows.trash)
+            gone = await registry.db.write(trash.discard_unnamed, found, now + windows.trash)
             log.warning("bytes that no row names go to the trash", objects=gone)
         return True
 

@@ -1,9 +1,8 @@
 """What the collector asks of the rows.  Every function is one short transaction's work."""
 
-from typing import Final
-
 from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, or_, select, update
 
+from moorage.db import trash
 from moorage.db.engine import Tx
 from moorage.db.schema import (
     blobs,
@@ -16,8 +15,7 @@ from moorage.db.schema import (
     trash_tags,
     uploads,
 )
-
-_KEYS: Final = (blobs.c.storage_key, trash_blobs.c.storage_key)
+from moorage.oci.digest import Digest
 
 
 def abandoned(tx: Tx, before: int) -> int:
@@ -34,7 +32,7 @@ def purge_uploads(tx: Tx, before: int, finished_before: int, now: int, most: int
     for row in found:
         gone = tx.execute(delete(uploads).where(uploads.c.id == row.id, stale)).rowcount
         if gone and row.finished is None:
-            _discard(tx, f"blobs/u/{row.id[:2]}/{row.id}", row.digest, 0, now)
+            trash.discard(tx, f"blobs/u/{row.id[:2]}/{row.id}", Digest.parse(row.digest), 0, now)
     return len(found)
 
 
@@ -70,54 +68,50 @@ def _unreferenced() -> ColumnElement[bool]:
 def unlink(tx: Tx, now: int, purge_after: int, most: int) -> int:
     """Take blobs whose lease ran out, and which no manifest refers to, from their repositories into the trash.
 
-    Two statements: behind the first one's locks, the second looks again on a fresh snapshot.
+    On PostgreSQL the first statement only locks: a push that committed after that statement began may refer to what
+    it found, so each is looked at again by a younger statement, behind the lock.  A link that somebody else holds is
+    in use: it is left for the next time, and nothing may be concluded from what can be seen of it.
     """
-    candidates = select(links.c.repository_id, links.c.blob_id).where(links.c.leased_until < now, _unreferenced())
-    candidates = candidates.limit(most)
-    if tx.dialect != "sqlite":
-        locked = select(blobs.c.id).where(blobs.c.id.in_(select(candidates.subquery().c.blob_id)))
-        tx.execute(locked.order_by(blobs.c.id).with_for_update(skip_locked=True)).fetchall()
-    found = tx.execute(candidates).fetchall()
+    idle = (links.c.leased_until < now, _unreferenced())
+    candidates = select(links.c.repository_id, links.c.blob_id).where(*idle).limit(most)
+    found = tx.execute(candidates.with_for_update(of=links, skip_locked=True)).fetchall()
     for row in found:
-        gone = tx.execute(
-            delete(links).where(
-                links.c.repository_id == row.repository_id,
-                links.c.blob_id == row.blob_id,
-                links.c.leased_until < now,
-                _unreferenced(),
-            )
-        ).rowcount
-        if gone:
-            tx.execute(
-                insert(trash_links),
-                {
-                    "repository_id": row.repository_id,
-                    "blob_id": row.blob_id,
-                    "deleted_at": now,
-                    "purge_after": purge_after,
-                },
-            )
+        this = (links.c.repository_id == row.repository_id, links.c.blob_id == row.blob_id)
+        if tx.execute(delete(links).where(*this, *idle)).rowcount:
+            kept = {"repository_id": row.repository_id, "blob_id": row.blob_id}
+            tx.execute(insert(trash_links), {**kept, "deleted_at": now, "purge_after": purge_after})
     return len(found)
 
 
 def give_up(tx: Tx, now: int, most: int) -> int:
-    """Forget links that waited long enough in the trash, and the blobs that nobody has any more."""
+    """Forget links that waited long enough in the trash, and the blobs that nobody has any more.
+
+    On PostgreSQL a blob is locked before it is asked who has it: whoever is about to link it holds it already, and
+    then it is left for the next time.
+    """
     due = select(trash_links.c.blob_id).where(trash_links.c.purge_after < now).limit(most)
-    found = sorted({row.blob_id for row in tx.execute(due).fetchall()})
-    for identity in found:
+    done = 0
+    for identity in sorted({row.blob_id for row in tx.execute(due).fetchall()}):
         blob = select(blobs.c.digest, blobs.c.size, blobs.c.storage_key).where(blobs.c.id == identity)
-        row = tx.execute(blob if tx.dialect == "sqlite" else blob.with_for_update()).fetchone()
+        row = tx.execute(blob.with_for_update(skip_locked=True)).fetchone()
+        if row is None:
+            continue
+        done += 1
         tx.execute(delete(trash_links).where(trash_links.c.blob_id == identity, trash_links.c.purge_after < now))
-        still = select(func.count()).select_from(links).where(links.c.blob_id == identity)
-        waiting = select(func.count()).select_from(trash_links).where(trash_links.c.blob_id == identity)
-        kept = select(func.count()).select_from(trash_edges).where(trash_edges.c.blob_id == identity)
-        edge = select(func.count()).select_from(edges).where(edges.c.blob_id == identity)
-        if row is None or any(tx.execute(one).scalar() for one in (still, waiting, kept, edge)):
+        if _is_had(tx, identity):
             continue
         tx.execute(delete(blobs).where(blobs.c.id == identity))
         if row.storage_key is not None:
-            _discard(tx, row.storage_key, row.digest, row.size, now)
-    return len(found)
+            trash.discard(tx, row.storage_key, Digest.parse(row.digest), row.size, now)
+    return done
+
+
+def _is_had(tx: Tx, blob: int) -> bool:
+    """Whether any repository has the blob, or may get it back from the trash."""
+    for table in (links, trash_links, trash_edges, edges):
+        if tx.execute(select(func.count()).select_from(table).where(table.c.blob_id == blob)).scalar():
+            return True
+    return False
 
 
 def due(tx: Tx, now: int, most: int | None) -> tuple[int, int]:
@@ -133,8 +127,8 @@ def due(tx: Tx, now: int, most: int | None) -> tuple[int, int]:
         exists().where(edges.c.blob_id == blobs.c.id),
     ]
     given_up = select(blobs.c.size).where(blobs.c.id.in_(waited), ~or_(*held))
-    trash = select(trash_blobs.c.size).where(trash_blobs.c.purge_after <= now, trash_blobs.c.size > 0)
-    return _sums(tx, *(kind.limit(most) for kind in (given_up, trash)))
+    discarded = select(trash_blobs.c.size).where(trash_blobs.c.purge_after <= now, trash_blobs.c.size > 0)
+    return _sums(tx, *(kind.limit(most) for kind in (given_up, discarded)))
 
 
 def total(tx: Tx) -> tuple[int, int]:
@@ -164,26 +158,3 @@ def condemn(tx: Tx, now: int, most: int) -> list[str]:
 def forget(tx: Tx, keys: list[str]) -> None:
     """The bytes under `keys` are gone."""
     tx.execute(delete(trash_blobs).where(trash_blobs.c.storage_key.in_(keys), trash_blobs.c.state == "purging"))
-
-
-def unnamed(tx: Tx, keys: list[str]) -> set[str]:
-    """Those of `keys` that no row names: neither a blob, nor an upload, nor the trash."""
-    known = {row[0] for column in _KEYS for row in tx.execute(select(column).where(column.in_(keys))).fetchall()}
-    identities = {key.rpartition("/")[2]: key for key in keys}
-    started = tx.execute(select(uploads.c.id).where(uploads.c.id.in_(list(identities)))).fetchall()
-    return set(keys) - known - {identities[row.id] for row in started}
-
-
-def discard_unnamed(tx: Tx, found: list[tuple[str, int]], purge_after: int) -> int:
-    """Give keys and sizes in bytes that still nobody names to the trash."""
-    orphans = unnamed(tx, [key for key, _ in found])
-    for key, size in found:
-        if key in orphans:
-            _discard(tx, key, "", size, purge_after)
-    return len(orphans)
-
-
-def _discard(tx: Tx, key: str, digest: str, size: int, now: int) -> None:
-    row = {"storage_key": key, "digest": digest, "size": size, "state": "waiting", "purge_after": now}
-    if tx.execute(select(trash_blobs.c.storage_key).where(trash_blobs.c.storage_key == key)).fetchone() is None:
-        tx.execute(insert(trash_blobs), row)

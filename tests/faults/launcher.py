@@ -1,0 +1,90 @@
+"""Starts registries that need not be imported anew: `python -m tests.faults.launcher [MUTANT]`.
+
+Every start forks this process, which has imported the program and run nothing of it, and runs the command in the
+child as `python -m moorage` would.  It takes one JSON object a line and answers each with one:
+
+    {"arguments": […], "environment": {…}, "log": path, "held": bool}   →  {"pid": 17}
+    {"wait": 17}                                                        →  {"status": -9}
+
+A child that is `held` stops itself before it has done anything, so that strace can take hold of it.
+"""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+
+USED = (
+    "alembic.command",
+    "moorage.app",
+    "moorage.cli.commands",
+    "moorage.cli.main",
+    "moorage.cli.serve",
+    "moorage.db.link",
+    "moorage.db.migrate",
+    "moorage.db.postgresql",
+    "moorage.db.sqlite",
+    "psycopg",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+)
+
+
+def main() -> None:
+    for name in USED:
+        importlib.import_module(name)
+    if len(sys.argv) > 1:
+        from tests.faults.mutants import MUTANTS
+
+        MUTANTS[sys.argv[1]].apply()
+    gc.freeze()
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "wait" in order:
+            _, status = os.waitpid(order["wait"], 0)
+            answer = {"status": os.waitstatus_to_exitcode(status)}
+        else:
+            answer = {"pid": _fork(order)}
+        print(json.dumps(answer), flush=True)
+
+
+def _fork(order: dict[str, object]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _be_registry(order)
+    if order["held"]:
+        os.waitpid(pid, os.WUNTRACED)
+    return pid
+
+
+def _be_registry(order: dict[str, object]) -> None:
+    status = 1
+    try:
+        log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.closerange(3, 64)
+        os.environ.clear()
+        os.environ.update(order["environment"])  # type: ignore[call-overload]
+        sys.argv = ["moorage", *order["arguments"]]  # type: ignore[misc]
+        if order["held"]:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        from moorage.cli.main import run
+
+        run()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Broken registries: what the harness must notice, or it proves nothing.
+
+    python -m tests.faults.mutants NAME serve …
+
+Each patches the program before its command line runs; the program itself knows nothing of them.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One way to be broken."""
+
+    says: str
+    apply: Callable[[], None]
+
+
+def _os_with(**changed: Callable[..., Any]) -> SimpleNamespace:
+    """The module `os`, some of whose functions do something else."""
+    return SimpleNamespace(**{**vars(os), **changed})
+
+
+def _store_with(**changed: Callable[..., Any]) -> None:
+    from moorage.storage import filesystem
+
+    filesystem.os = _os_with(**changed)  # type: ignore[attr-defined]
+
+
+def _no_file_sync() -> None:
+    _store_with(fdatasync=lambda _fd: None)
+
+
+def _no_folder_sync() -> None:
+    _store_with(fsync=lambda _fd: None)
+
+
+def _failed_sync_ignored() -> None:
+    def ignoring(sync: Callable[[int], None]) -> Callable[[int], None]:
+        def synced(fd: int) -> None:
+            with suppress(OSError):
+                sync(fd)
+
+        return synced
+
+    _store_with(fsync=ignoring(os.fsync), fdatasync=ignoring(os.fdatasync))
+
+
+def _synchronous_normal() -> None:
+    from moorage.db.link import Link
+
+    begin = Link.begin
+    Link.begin = lambda self, *, durable: begin(self, durable=False)  # type: ignore[method-assign]
+
+
+def _answer_before_commit() -> None:
+    from moorage.db import writer
+
+    def commit(self: Any, members: list[Any]) -> bool:
+        if self._link is None:
+            self._link = self._connect()
+        self._link.begin(durable=any(member.durable for member in members))
+        for member in members:
+            writer._run(self._link, member)
+        if all(member.durable for member in members):
+            writer._release(members)
+            time.sleep(0.01)
+        self._link.commit()
+        for member in members:
+            member.settled = True
+        return True
+
+    writer.Writer._commit = commit  # type: ignore[method-assign]
+
+
+def _row_before_bytes() -> None:
+    from moorage.core import upload
+    from moorage.storage.filesystem import FilesystemStore
+
+    held: dict[tuple[FilesystemStore, str], bytearray] = {}
+
+    class Held:
+        def __init__(self, content: bytearray, offset: int) -> None:
+            self._content = content
+            del content[offset:]
+
+        def write(self, data: Any) -> None:
+            self._content += data
+
+        def close(self) -> tuple[int, ...]:
+            return (len(self._content),)
+
+    def append(self: FilesystemStore, key: str, parts: tuple[int, ...]) -> Held:
+        return Held(held.setdefault((self, key), bytearray()), sum(parts))
+
+    def write() -> None:
+        while held:
+            (store, key), content = held.popitem()
+            path = Path(store._path(key))
+            with path.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fdatasync(file.fileno())
+            folder = os.open(path.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+
+    def late(deed: Callable[..., Any]) -> Callable[..., Any]:
+        async def done(*arguments: Any) -> Any:
+            value = await deed(*arguments)
+            write()
+            return value
+
+        return done
+
+    FilesystemStore.append = append  # type: ignore[assignment,method-assign]
+    FilesystemStore.seal = lambda self, key, parts: None  # type: ignore[method-assign]
+    upload.finish = late(upload.finish)
+    upload.whole = late(upload.whole)
+
+
+def _unlinked_before_the_row() -> None:
+    from moorage.features.gc import rows
+    from moorage.storage.filesystem import FilesystemStore
+
+    stores: list[FilesystemStore] = []
+    make, give_up = FilesystemStore.__init__, rows.give_up
+
+    def remembered(self: FilesystemStore, root: Path) -> None:
+        make(self, root)
+        stores.append(self)
+
+    def keys(tx: Any) -> set[str]:
+        return {row[0] for row in tx.raw.execute("SELECT storage_key FROM trash_blobs").fetchall()}
+
+    def hasty(tx: Any, *arguments: Any) -> int:
+        before = keys(tx)
+        found = give_up(tx, *arguments)
+        for key in keys(tx) - before:
+            stores[-1].delete(key)
+        return found
+
+    FilesystemStore.__init__ = remembered  # type: ignore[method-assign]
+    rows.give_up = hasty
+
+
+def _key_reused() -> None:
+    from moorage.core import upload
+
+    seal, own_key = upload._seal, upload.key_of
+
+    def key_of(one: Any) -> str:
+        return f"blobs/u/{one.digest.hex[:2]}/{one.digest.hex}"
+
+    async def sealed(registry: Any, one: Any) -> None:
+        await seal_as_it_was(registry, one)
+        if one.content is None:
+            Path(registry.store._path(own_key(one))).replace(registry.store._path(key_of(one)))
+
+    async def seal_as_it_was(registry: Any, one: Any) -> None:
+        upload.key_of = own_key
+        try:
+            await seal(registry, one)
+        finally:
+            upload.key_of = key_of
+
+    upload.key_of = key_of
+    upload._seal = sealed
+
+
+def _state_trusted() -> None:
+    from moorage.storage import filesystem
+
+    def begin(self: Any, fd: int, offset: int) -> None:
+        filesystem._lock(fd)
+        self._fd, self._offset, self._cut = fd, offset, False
+
+    incarnation = filesystem._incarnation
+    filesystem._incarnation = lambda path: (incarnation(path)[0], "for ever the same")
+    filesystem._FileAppending.__init__ = begin  # type: ignore[method-assign]
+
+
+MUTANTS = {
+    "no-file-sync": Mutant("a blob's bytes are not synced", _no_file_sync),
+    "no-folder-sync": Mutant("a blob's name is not synced", _no_folder_sync),
+    "synchronous-normal": Mutant("SQLite commits with synchronous=NORMAL", _synchronous_normal),
+    "answer-before-commit": Mutant("the answer leaves before the commit", _answer_before_commit),
+    "row-before-bytes": Mutant("a blob's row is written before its bytes", _row_before_bytes),
+    "unlinked-before-the-row": Mutant("the collector removes bytes before their row is gone", _unlinked_before_the_row),
+    "key-reused": Mutant("a storage key is the digest, so that it comes back after a deletion", _key_reused),
+    "failed-sync-ignored": Mutant("a sync that failed is taken for one that succeeded", _failed_sync_ignored),
+    "state-trusted": Mutant("a saved hash goes on although its bytes were lost", _state_trusted),
+}
+
+
+def main() -> None:
+    mutant = MUTANTS[sys.argv.pop(1)]
+    mutant.apply()
+    from moorage.cli.main import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()
