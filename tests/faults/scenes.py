@@ -17,10 +17,21 @@ from tests.faults.wire import Client, digest_of
 def resume_after_a_cut(launcher: Launcher, machine: Machine, path: Path, times: int) -> Verdict:
     """An upload whose row survived the power cut, and whose bytes did not, is gone on with."""
     seen, history = Verdict(), History(path, "resume")
+    client = Client(machine.place.port, history)
+    try:
+        _resume(launcher, machine, path, times, history, client, seen)
+    finally:
+        client.close()
+        history.close()
+    return seen
+
+
+def _resume(
+    launcher: Launcher, machine: Machine, path: Path, times: int, history: History, client: Client, seen: Verdict
+) -> None:
     running = machine.boot(launcher)
     for number in range(times):
         since = time.monotonic_ns()
-        client = Client(machine.place.port, history)
         first, second = (f"{word} {number} ".encode() * INLINE for word in ("first", "second"))
         with machine.watched(running):
             _, headers, _ = client.ask("POST", "/v2/resume/app/blobs/uploads/")
@@ -51,8 +62,6 @@ def resume_after_a_cut(launcher: Launcher, machine: Machine, path: Path, times: 
         client.close()
         seen.add(oracle.check(machine.place, path, since=since))
     running.kill()
-    history.close()
-    return seen
 
 
 def push_while_syncs_fail(launcher: Launcher, machine: Machine, path: Path) -> Verdict:
@@ -62,9 +71,18 @@ def push_while_syncs_fail(launcher: Launcher, machine: Machine, path: Path) -> V
     not write, so that the next one succeeds over nothing.
     """
     history = History(path, "syncs")
+    client = Client(machine.place.port, history)
+    try:
+        return _push(launcher, machine, path, history, client)
+    finally:
+        client.close()
+        history.close()
+
+
+def _push(launcher: Launcher, machine: Machine, path: Path, history: History, client: Client) -> Verdict:
     running = machine.boot(launcher)
     history.event("ready")
-    since, client = time.monotonic_ns(), Client(machine.place.port, history)
+    since = time.monotonic_ns()
     assert client.push_blob("warm/up", b"small")
     with traced("-f", "-y", "-e", "trace=fdatasync", pid=running.pid) as trace:
         for form in ("whole", "stream"):
@@ -89,5 +107,4 @@ def push_while_syncs_fail(launcher: Launcher, machine: Machine, path: Path) -> V
     history.event("ready")
     seen.add(oracle.check(machine.place, path, since=since, serving=False))
     running.kill()
-    history.close()
     return seen
