@@ -8,7 +8,11 @@ from tests.faults.clients import INLINE, image
 from tests.faults.points import Scene
 from tests.faults.wire import BROKEN, Client, digest_of
 
-QUIET = {"REGISTRY_GC_ENABLED": "false", "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED": "false"}
+QUIET = {
+    "REGISTRY_GC_ENABLED": "false",
+    "REGISTRY_SCRUB_ENABLED": "false",
+    "REGISTRY_STORAGE_MAINTENANCE_UPLOADPURGING_ENABLED": "false",
+}
 """Nothing happens but what the act asks for."""
 
 MICROSECOND = 1_000_000

@@ -179,9 +179,9 @@ def _key_reused() -> None:
 def _state_trusted() -> None:
     from moorage.storage import filesystem
 
-    def begin(self: Any, fd: int, offset: int) -> None:
+    def begin(self: Any, path: str, fd: int, offset: int) -> None:
         filesystem._lock(fd)
-        self._fd, self._offset, self._cut = fd, offset, False
+        self._path, self._fd, self._offset, self._cut = path, fd, offset, False
 
     incarnation = filesystem._incarnation
     filesystem._incarnation = lambda path: (incarnation(path)[0], "for ever the same")

@@ -133,7 +133,7 @@ def traced(*arguments: str, pid: int) -> Iterator[Trace]:
             process = subprocess.Popen(["strace", *arguments, "-o", str(output), "-p", str(pid)], stderr=stderr)
         try:
             until = time.monotonic() + 20
-            while "attached" not in told.read_text():
+            while told.read_text().count("attached") <= arguments.count("-p"):
                 assert process.poll() is None, told.read_text()
                 assert time.monotonic() < until, "strace does not take hold"
                 time.sleep(0.002)

@@ -9,10 +9,9 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,20 +81,19 @@ class Machine:
         """
         if self.disks:
             running.freeze()
-        doomed = self.cluster.processes() if self.cluster else []
         for disk in random.sample(self.disks, len(self.disks)):
             disk.cut()
         for disk in self.disks:
             disk.prove_cut()
         running.kill()
         if self.cluster:
-            self.cluster.kill(doomed)
+            self.cluster.kill()
         for disk in self.disks:
             disk.back()
 
     def remove(self) -> None:
         if self.cluster:
-            self.cluster.kill(self.cluster.processes())
+            self.cluster.kill()
         for disk in self.disks:
             disk.remove()
 
@@ -121,29 +119,34 @@ class Cluster:
         return f"postgresql://postgres@/postgres?host={self._socket}"
 
     def start(self) -> None:
+        # After a power cut no process of before is there, whoever has its number now.
+        for one in (self._data / "postmaster.pid", *self._socket.glob(".s.PGSQL.*")):
+            one.unlink(missing_ok=True)
         settings = " ".join(f"-c {name}={value!r}" for name, value in SYNCING.items())
         options = f"{settings} -c unix_socket_directories={self._socket}"
         log = self._socket / "log"
-        as_postgres(self._programs / "pg_ctl", "-D", self._data, "-l", log, "-s", "-w", "-o", options, "start")
+        try:
+            as_postgres(self._programs / "pg_ctl", "-D", self._data, "-l", log, "-s", "-w", "-o", options, "start")
+        except AssertionError as failed:
+            raise AssertionError(log.read_text()[-2000:]) from failed
 
-    def processes(self) -> list[int]:
-        """The postmaster, known by its arguments, and its children."""
-        listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], check=True, capture_output=True, text=True).stdout
-        found = [line.split(None, 2) for line in listed.splitlines()]
-        heads = {one[0] for one in found if f"-D {self._data}" in one[2] and "/postgres " in one[2]}
-        return [int(one[0]) for one in found if one[0] in heads or one[1] in heads]
-
-    def kill(self, processes: list[int]) -> None:
-        """All of them at once; nothing of them is left, not even the number that the next postmaster looks for."""
-        for pid in processes:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    def kill(self) -> None:
+        """The postmaster and its children, known by the folder they work in: until nobody is there any more."""
         until = time.monotonic() + 30
-        while any(Path(f"/proc/{pid}").exists() for pid in processes):
+        while processes := self._processes():
             assert time.monotonic() < until, "PostgreSQL does not die"
+            for pid in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
+
+    def _processes(self) -> list[int]:
+        found = []
+        for one in Path("/proc").glob("[0-9]*/cwd"):
+            with suppress(OSError):
+                if one.readlink() == self._data:
+                    found.append(int(one.parent.name))
+        return found
 
 
 ARRANGEMENTS = ("same", "separate", "strict", "postgresql", "postgresql-separate")

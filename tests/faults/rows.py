@@ -179,13 +179,6 @@ def leaked(place: Place) -> Iterator[str]:
         yield f"O5: {key} is still in the trash"
 
 
-def unaccounted(place: Place) -> set[str]:
-    """Stored objects that no row of any kind speaks of: only a sweep of the storage finds them."""
-    rows = look(place)
-    uploads = {f"blobs/u/{one[:2]}/{one}" for one in rows.uploads}
-    return files(place).keys() - rows.keys - rows.trash_blobs - uploads
-
-
 def _digest(content: bytes, like: str) -> str:
     algorithm = like.partition(":")[0]
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"

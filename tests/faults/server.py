@@ -163,17 +163,16 @@ def is_ready(place: Place) -> bool:
         connection.close()
 
 
-def execute(place: Place, mutant: str | None = None, **further: str) -> Running:
+def execute(place: Place) -> Running:
     """Start a registry as its users do, in a process of its own."""
-    program = ["-m", "tests.faults.mutants", mutant] if mutant else ["-m", "moorage"]
     with place.output.open("a") as log:
         process = subprocess.Popen(
-            [sys.executable, *program, *place.arguments],
+            [sys.executable, "-m", "moorage", *place.arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=ROOT,
-            env=place.surroundings(further),
+            env=place.surroundings({}),
         )
     return Running(process.pid, place, process.wait)
 
