@@ -1,5 +1,6 @@
 """Composition: settings become a running registry.  The one page that knows everyone."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -7,13 +8,21 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from moorage.access.rules import OpenRules
+from moorage.access.bearer import Bearer
+from moorage.access.credentials import Credentials
+from moorage.access.first import PASSWORD_FILE, first_administrator, sealing_secret
+from moorage.access.keys import KeyRing
+from moorage.access.offline import Offline
+from moorage.access.passwords import Passwords
+from moorage.access.rules import Authority, OpenRules, Rules
 from moorage.core.registry import Policy, Registry
 from moorage.db.engine import Database, open_database
 from moorage.db.migrate import migrate
+from moorage.edge.challenge import Challenge
 from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
 from moorage.edge.ops import front, private
+from moorage.edge.token import TokenEndpoint
 from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
@@ -25,6 +34,9 @@ from moorage.settings import Settings
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
 from moorage.telemetry import access_log, metrics, redact_text, redact_url
+
+SERVICE: Final = "moorage"
+"""What the registry is called in challenges and tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,19 @@ class Application:
     work: Callable[[], Awaitable[None]]
     """Runs the background jobs until cancelled."""
     close: Callable[[], Awaitable[None]]
+    first_password: Path | None = None
+    """Where the password lies that was made up for the first administrator, at this very start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who may come in, and how they are asked."""
+
+    rules: Rules
+    challenge: Challenge | None = None
+    tokens: TokenEndpoint | None = None
+    watch: Callable[[], Awaitable[None]] | None = None
+    first_password: Path | None = None
 
 
 def build(settings: Settings) -> Application:
@@ -47,26 +72,44 @@ def build(settings: Settings) -> Application:
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
     jobs = _jobs(registry, settings)
-    router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries, settings.tags.maxtags))
+    doors = _doors(settings, registry)
+    lists = V2(settings.catalog.maxentries, settings.tags.maxtags)
+    router = Router(registry, doors.rules, ROWS, catalog, lists, doors.challenge)
 
     async def storage_check() -> None:
         store.check()
 
     async def work() -> None:
-        if jobs:
-            await run_jobs(db, jobs, registry.now)
+        running = [run_jobs(db, jobs, registry.now)] if jobs else []
+        await asyncio.gather(*running, *([doors.watch()] if doors.watch else []))
 
     async def close() -> None:
         await db.close()
         store.close()
 
     checks = {"database": db.ping, "storage": storage_check}
-    handler = front(router.respond, checks, settings.http.prefix)
+    handler = front(router.respond, checks, settings.http.prefix, doors.tokens)
     if settings.http.further_headers:
         handler = with_headers(settings.http.further_headers, handler)
     prometheus = settings.http.debug.prometheus
     aside = private(checks, prometheus.path if prometheus.enabled else None)
-    return Application(handler, aside, registry, _observer(), work, close)
+    return Application(handler, aside, registry, _observer(), work, close, doors.first_password)
+
+
+def _doors(settings: Settings, registry: Registry) -> Doors:
+    if settings.auth.open:
+        return Doors(OpenRules())
+    db, now = registry.db, registry.now
+    passwords = Passwords()
+    made = first_administrator(db, passwords, settings.data, settings.admin.password, now())
+    keys = KeyRing(db, sealing_secret(settings.data, settings.http.secret), now)
+    bearer = Bearer(keys, SERVICE, int(settings.auth.tokenlife.total_seconds()), now)
+    credentials = Credentials(db, passwords, bearer, now)
+    authority = Authority(db, credentials, now)
+    endpoint = TokenEndpoint(authority, credentials, bearer, Offline(db, now, settings.auth.refreshtokens))
+    realm = f"{settings.http.host.rstrip('/')}/token" if settings.http.host else None
+    first = settings.data / PASSWORD_FILE if made else None
+    return Doors(authority, Challenge("Bearer", SERVICE, realm), endpoint, authority.watch, first)
 
 
 def _database(url: str) -> Database:

@@ -5,20 +5,12 @@ rules in this package make them.
 """
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final, final
 
+from moorage.access.action import Action
 from moorage.access.actor import Actor
 from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName
-
-
-class Action(Enum):
-    """What may be done with a repository; the values are those of token scopes."""
-
-    PULL = "pull"
-    PUSH = "push"
-    DELETE = "delete"
 
 
 class _Seal:
@@ -68,3 +60,6 @@ class CatalogPermit:
     def __post_init__(self) -> None:
         if self.seal is not SEAL:
             raise TypeError("a permit is made by moorage.access.rules")
+
+    def require(self) -> None:
+        """There is one thing to do with it: having it is enough."""

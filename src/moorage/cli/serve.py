@@ -42,8 +42,8 @@ def serve(
     """Run a registry."""
     loaded = load(config, overrides={"data": str(data) if data else None, "auth.open": open_ or None})
     settings = loaded.settings
-    if not settings.auth.open:
-        raise RegistryError(Code.DENIED, _closed(settings, loaded.source))
+    if settings.auth.provider is not None:
+        raise RegistryError(Code.DENIED, _unknown_provider(settings, loaded.source))
     if settings.ephemeral:
         settings = settings.moved(Path(tempfile.mkdtemp(prefix="moorage-")))
     telemetry.configure(
@@ -64,16 +64,10 @@ def serve(
             os.close(guard)
 
 
-def _closed(settings: Settings, source: Path | None) -> str:
-    if settings.auth.provider is not None:
-        return (
-            f"auth.{settings.auth.provider} is configured ({source or 'environment'}), "
-            "but this version cannot authenticate anybody yet, and "
-            "will not let everybody in instead; without that section, --open starts a registry for laboratories"
-        )
+def _unknown_provider(settings: Settings, source: Path | None) -> str:
     return (
-        "there are no accounts yet, so nobody could be let in: start with --open to let anyone who reaches the "
-        "registry push, pull and delete"
+        f"auth.{settings.auth.provider} is configured ({source or 'environment'}), but this version cannot ask it, and "
+        "will let nobody in instead; without that section, the registry's own accounts sign in"
     )
 
 
@@ -138,7 +132,7 @@ async def _serve(settings: Settings, place: str) -> None:
         server.abort()
         await application.close()
         raise
-    greet(settings, url, name, debug_url)
+    greet(settings, url, name, debug_url, application.first_password)
     working = asyncio.ensure_future(application.work())
     await run_until_signalled(
         server,

@@ -1,6 +1,7 @@
 """Deleting: gone at once for clients, kept in the trash for a while (distribution-spec, "Content Management")."""
 
-from moorage.access.permit import Action, Permit
+from moorage.access.action import Action
+from moorage.access.permit import Permit
 from moorage.core.ports import DeleteBlob, DeleteManifest, DeleteTag
 from moorage.core.precondition import ALWAYS, Precondition
 from moorage.core.registry import Registry, read_only

@@ -90,6 +90,12 @@ class Silly(Section):
     """The name of the service."""
 
 
+def _token_life(value: timedelta) -> timedelta:
+    if not timedelta(minutes=1) <= value <= timedelta(hours=1):
+        raise ValueError("must be one minute to one hour")
+    return value
+
+
 class Auth(Section):
     choices: ClassVar = ("htpasswd", "token", "silly", "none", "open")
 
@@ -100,7 +106,11 @@ class Auth(Section):
     silly: Silly | None = None
     """For tests only: any Authorization header opens every door."""
     open: bool = False
-    """Let everybody pull and push. Without this and without a provider the registry is closed."""
+    """Let everybody pull and push. Without this and without a provider, the registry's own accounts sign in."""
+    tokenlife: Annotated[Duration, AfterValidator(_token_life)] = timedelta(minutes=30)
+    """How long a bearer token is good for: one minute to one hour. Uploads that have begun go on."""
+    refreshtokens: bool = False
+    """Give a refresh token to clients that ask for one at login, so that docker keeps that instead of the password."""
 
     @model_validator(mode="before")
     @classmethod
@@ -245,7 +255,7 @@ class Limits(Section):
 
 
 class Admin(Section):
-    password: Annotated[Secret, Ignored("there are no accounts in this version")] = None
+    password: Secret = None
     """The first administrator's password, used when the account is made. Unset: one is made up and printed once."""
 
 
