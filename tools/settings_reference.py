@@ -13,7 +13,18 @@ from moorage.settings.values import format_duration
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by tools/settings_reference.py -->\n"
 
-OURS = ("admin.", "auth.open", "data", "database.", "gc.", "http.trusted_proxies", "limits.", "validation.sparse")
+OURS = (
+    "admin.",
+    "auth.open",
+    "auth.refreshtokens",
+    "auth.tokenlife",
+    "data",
+    "database.",
+    "gc.",
+    "http.trusted_proxies",
+    "limits.",
+    "validation.sparse",
+)
 """Docker Registry does not know these."""
 
 

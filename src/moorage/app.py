@@ -10,7 +10,9 @@ from typing import Final
 
 from moorage.access.bearer import Bearer
 from moorage.access.credentials import Credentials
+from moorage.access.external import external
 from moorage.access.first import PASSWORD_FILE, first_administrator, sealing_secret
+from moorage.access.htpasswd import Htpasswd
 from moorage.access.keys import KeyRing
 from moorage.access.offline import Offline
 from moorage.access.passwords import Passwords
@@ -31,6 +33,7 @@ from moorage.features.gc.job import Windows, collector, purger, sweeper
 from moorage.jobs.job import Job
 from moorage.jobs.worker import run as run_jobs
 from moorage.settings import Settings
+from moorage.settings.model import Token
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
 from moorage.telemetry import access_log, metrics, redact_text, redact_url
@@ -101,6 +104,11 @@ def _doors(settings: Settings, registry: Registry) -> Doors:
         return Doors(OpenRules())
     db, now = registry.db, registry.now
     passwords = Passwords()
+    if settings.auth.htpasswd is not None:
+        known = Authority(db, Htpasswd(settings.auth.htpasswd.path, passwords), now)
+        return Doors(known, Challenge("Basic", settings.auth.htpasswd.realm), watch=known.watch)
+    if settings.auth.token is not None:
+        return _outside(settings.auth.token, registry)
     made = first_administrator(db, passwords, settings.data, settings.admin.password, now())
     keys = KeyRing(db, sealing_secret(settings.data, settings.http.secret), now)
     bearer = Bearer(keys, SERVICE, int(settings.auth.tokenlife.total_seconds()), now)
@@ -110,6 +118,15 @@ def _doors(settings: Settings, registry: Registry) -> Doors:
     realm = f"{settings.http.host.rstrip('/')}/token" if settings.http.host else None
     first = settings.data / PASSWORD_FILE if made else None
     return Doors(authority, Challenge("Bearer", SERVICE, realm), endpoint, authority.watch, first)
+
+
+def _outside(token: Token, registry: Registry) -> Doors:
+    """Docker Registry's `auth.token`: somebody else decides, and we believe what they sign."""
+    algorithms = tuple(token.signingalgorithms)
+    believed = external(token.issuer, token.service, algorithms, token.rootcertbundle, token.jwks)
+    authority = Authority(registry.db, believed, registry.now)
+    realm = None if token.autoredirect else token.realm
+    return Doors(authority, Challenge("Bearer", token.service, realm, token.autoredirectpath), watch=authority.watch)
 
 
 def _database(url: str) -> Database:

@@ -48,7 +48,11 @@ class Credentials:
     bearer: Bearer
     now: Callable[[], int]
 
-    async def identify(self, header: str) -> Identity:
+    def version(self) -> object:
+        """All it knows is in rows, whose changes the access generation tells of."""
+        return None
+
+    async def identify(self, header: str, /) -> Identity:
         """Who an Authorization header is from.  Raises UNAUTHORIZED, saying what is wrong with it; TOOMANYREQUESTS."""
         scheme, _, rest = header.partition(" ")
         if len(header) > LONGEST:

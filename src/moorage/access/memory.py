@@ -19,7 +19,7 @@ class Memory:
 
     __slots__ = ("_identities", "_permits", "generation")
 
-    def __init__(self, generation: int) -> None:
+    def __init__(self, generation: object) -> None:
         self.generation = generation
         self._identities: dict[str, Identity] = {}
         self._permits: dict[tuple[Identity, RepositoryName], Permit] = {}

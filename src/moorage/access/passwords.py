@@ -37,13 +37,13 @@ class Passwords:
     async def hash(self, password: str) -> str:
         """The text to keep.  Raises REQUEST_INVALID for a password nobody should have, TOOMANYREQUESTS."""
         check_strength(password)
-        return await self._run(self.hash_now, password)
+        return await self.run(self.hash_now, password)
 
     async def fits(self, kept: str | None, password: str) -> bool:
         """Whether it is the password of `kept`; takes as long where there is none.  Raises TOOMANYREQUESTS."""
         if len(password) > LONGEST:
             return False
-        return await self._run(self._fits, kept, password)
+        return await self.run(self._fits, kept, password)
 
     def hash_now(self, password: str) -> str:
         return self._argon2().hash(password)
@@ -51,7 +51,8 @@ class Passwords:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+    async def run(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Do slow work on a password where such work is bounded.  Raises TOOMANYREQUESTS."""
         if self._waiting >= _WAITING:
             raise RegistryError(Code.TOOMANYREQUESTS, "too many sign-ins are being checked; try again in a few seconds")
         self._waiting += 1

@@ -43,6 +43,10 @@ class Identifies(Protocol):
         """Who an Authorization header is from.  Raises UNAUTHORIZED or TOOMANYREQUESTS."""
         ...
 
+    def version(self) -> object:
+        """Changes with whatever it knows that no access generation tells of."""
+        ...
+
 
 class Rules(Protocol):
     """Decides.  Every decision is a permit or a refusal that says why."""
@@ -93,7 +97,7 @@ class Authority:
 
     def __init__(self, db: Database, identifies: Identifies, now: Callable[[], int]) -> None:
         self._db, self._identifies, self._now = db, identifies, now
-        self._memory = Memory(-1)
+        self._memory = Memory(None)
         self._looked = 0.0
         self._used: dict[int, str] = {}
 
@@ -156,7 +160,7 @@ class Authority:
 
     def forget(self) -> None:
         """Believe nothing remembered: what this process has just changed bites at once."""
-        self._memory = Memory(-1)
+        self._memory = Memory(None)
 
     async def watch(self) -> None:
         """Look at the access generation in its rhythm, and write down which tokens were used; until cancelled."""
@@ -172,14 +176,14 @@ class Authority:
 
     async def _look(self) -> None:
         began = time.monotonic()
-        found = await self._db.read(generation.current)
+        found = (await self._db.read(generation.current), self._identifies.version())
         if found != self._memory.generation:
             self._memory = Memory(found)
         self._looked = began
 
     def _remembered(self) -> Memory:
         if time.monotonic() > self._looked + BLIND:
-            return Memory(-1)
+            return Memory(None)
         return self._memory
 
 

@@ -42,8 +42,8 @@ def serve(
     """Run a registry."""
     loaded = load(config, overrides={"data": str(data) if data else None, "auth.open": open_ or None})
     settings = loaded.settings
-    if settings.auth.provider is not None:
-        raise RegistryError(Code.DENIED, _unknown_provider(settings, loaded.source))
+    if settings.auth.silly is not None:
+        raise RegistryError(Code.DENIED, _silly(loaded.source))
     if settings.ephemeral:
         settings = settings.moved(Path(tempfile.mkdtemp(prefix="moorage-")))
     telemetry.configure(
@@ -64,10 +64,10 @@ def serve(
             os.close(guard)
 
 
-def _unknown_provider(settings: Settings, source: Path | None) -> str:
+def _silly(source: Path | None) -> str:
     return (
-        f"auth.{settings.auth.provider} is configured ({source or 'environment'}), but this version cannot ask it, and "
-        "will let nobody in instead; without that section, the registry's own accounts sign in"
+        f"auth.silly is configured ({source or 'environment'}): it lets in whoever sends an Authorization header, "
+        "so it is refused; leave it away to use the registry's own accounts, or start a laboratory with --open"
     )
 
 

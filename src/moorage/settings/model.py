@@ -104,7 +104,7 @@ class Auth(Section):
     token: Token | None = None
     """Tokens of a service outside."""
     silly: Silly | None = None
-    """For tests only: any Authorization header opens every door."""
+    """Docker Registry's provider for tests, which opens to any Authorization header: refused at start."""
     open: bool = False
     """Let everybody pull and push. Without this and without a provider, the registry's own accounts sign in."""
     tokenlife: Annotated[Duration, AfterValidator(_token_life)] = timedelta(minutes=30)

@@ -186,7 +186,7 @@ class HTTP(Section):
     host: Annotated[str, AfterValidator(_public_url)] | None = None
     """The URL that clients reach the registry by, for the lines to copy. Location headers name no host."""
     secret: Secret = None
-    """Docker Registry's signature of upload states."""
+    """What signing keys are sealed with; the same for all replicas. Unset: a file in the data folder."""
     relativeurls: Annotated[bool, Ignored("Location headers are always relative to the host")] = False
     """Docker Registry's choice of relative Location headers."""
     draintimeout: Duration = timedelta(seconds=5)
