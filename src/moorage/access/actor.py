@@ -69,5 +69,8 @@ class Identity:
         return self is not NOBODY
 
 
+OPERATOR: Final = Identity(Actor("operator", "system", admin=True), "the registry's data folder")
+"""Whoever can write the data folder of the registry, on its own machine, may do everything."""
+
 NOBODY: Final = Identity(ANONYMOUS)
 """A request without credentials."""

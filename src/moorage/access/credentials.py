@@ -29,6 +29,8 @@ LONGEST: Final = 16 * 1024
 NAME_LENGTH: Final = 255
 FOREVER: Final = float("inf")
 _SECOND: Final = 1_000_000
+_SIGN_IN: Final = frozenset({"personal", "robot"})
+"""The kinds of token that stand for a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,13 @@ class Credentials:
         """Who a name and its secret prove.  Raises UNAUTHORIZED, the same for whatever is wrong; TOOMANYREQUESTS."""
         if is_secret(login.secret):
             found = await self.db.read(_by_secret, secret_hash(login.secret), self.now())
-            if found is None or found[0].name != login.name or found[1].kind == "refresh":
-                raise wrong()
+            if found is None or found[0].name != login.name or found[1].kind not in _SIGN_IN:
+                raise wrong(login.name)
             return await self.db.read(of_token, *found)
         account = await self.db.read(accounts.find, login.name[:NAME_LENGTH])
         fits = await self.passwords.fits(account.password if account else None, login.secret)
         if account is None or not fits or account.kind != "user" or not account.usable(self.now()):
-            raise wrong()
+            raise wrong(login.name)
         return await self.db.read(_of_account, account)
 
     async def refresh(self, secret: str) -> Identity:
@@ -109,11 +111,12 @@ def parse_basic(text: str) -> Login:
     return Login(name, secret)
 
 
-def wrong() -> RegistryError:
+def wrong(name: str) -> RegistryError:
     """What everybody hears whose name or secret is not right, whichever it is."""
     return RegistryError(
         Code.UNAUTHORIZED,
         "the user name or password is wrong, or the account may no longer sign in; an administrator can help",
+        user=shown(name[:NAME_LENGTH]),
     )
 
 

@@ -30,6 +30,8 @@ class Grant:
     pattern: Pattern
     actions: frozenset[Action]
     expires_at: int | None = None
+    called: str = ""
+    """How people know the subject, where somebody is to read it."""
 
     def applies(self, actor: Actor, repository: RepositoryName, now: int) -> bool:
         return (
@@ -64,7 +66,7 @@ def reasons(
     if visibility == "internal" and actor.signed_in:
         found.append(Reason("the repository is internal: whoever is signed in may pull", frozenset({Action.PULL})))
     found += [
-        Reason(f"{one.subject} has {role_of(one.actions)} on {one.pattern.text}", one.actions)
+        Reason(f"{one.called or one.subject} has {role_of(one.actions)} on {one.pattern.text}", one.actions)
         for one in grants
         if one.applies(actor, repository, now)
     ]

@@ -31,6 +31,11 @@ class Limit:
         """What it leaves of an actor's actions on a repository."""
         return NOTHING.union(*(one.actions for one in self.scopes if one.pattern.matches(repository)))
 
+    def rules(self, owner: str | None) -> bool:
+        """Whether it lets everything of an owner be managed; of every owner, where that is None."""
+        whole = {"**", f"{owner}/**"} if owner is not None else {"**"}
+        return any(Action.MANAGE in one.actions and one.pattern.text in whole for one in self.scopes)
+
     def dump(self) -> str:
         """As rows keep it."""
         return json.dumps([[one.pattern.text, actions_text(one.actions)] for one in self.scopes])

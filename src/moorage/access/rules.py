@@ -10,6 +10,7 @@ dictionaries, and a change bites within about a second, in every process.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from moorage.access import refusal
@@ -17,12 +18,13 @@ from moorage.access.action import Action
 from moorage.access.actor import NOBODY, Actor, Identity
 from moorage.access.decide import EVERYTHING, Grant, Reason, decide, reasons
 from moorage.access.memory import Memory
+from moorage.access.notes import Notes, write
 from moorage.access.permit import SEAL, CatalogPermit, Permit
 from moorage.access.roles import parse_actions
 from moorage.access.scopes import Scopes, granted
-from moorage.db import generation, grants, tokens
+from moorage.db import generation, grants, teams
 from moorage.db.engine import Database, Tx
-from moorage.errors import RegistryError
+from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName
 from moorage.oci.pattern import Pattern
 from moorage.telemetry import logger
@@ -99,7 +101,8 @@ class Authority:
         self._db, self._identifies, self._now = db, identifies, now
         self._memory = Memory(None)
         self._looked = 0.0
-        self._used: dict[int, str] = {}
+        self.notes = Notes()
+        """What is written to the outbox in the next round of `watch`."""
 
     async def authenticate(self, header: str | None, peer: str, /) -> Identity:
         if header is None:
@@ -107,11 +110,19 @@ class Authority:
         memory = self._remembered()
         identity = memory.identity(header, time.time())
         if identity is None:
-            identity = await self._identifies.identify(header)
+            identity = await self._identify(header, peer)
             memory.remember_identity(header, identity)
         if identity.token_id is not None:
-            self._used[identity.token_id] = peer
+            self.notes.use(identity.token_id, identity.actor.name, peer)
         return identity
+
+    async def _identify(self, header: str, peer: str) -> Identity:
+        try:
+            return await self._identifies.identify(header)
+        except RegistryError as error:
+            if error.code is Code.UNAUTHORIZED:
+                self.notes.fail(error, peer)
+            raise
 
     async def permit(self, identity: Identity, repository: RepositoryName, action: Action, /) -> Permit:
         memory = self._remembered()
@@ -127,6 +138,18 @@ class Authority:
             return made
         raise self._refused(identity, repository, action, actions)
 
+    async def permit_manage(self, identity: Identity, repository: RepositoryName, /) -> Permit:
+        """A permit to say who may do what in a repository, and how visible it is; with it come the actor's others.
+
+        Raises UNAUTHORIZED, DENIED, or NAME_UNKNOWN where the actor may not even know of it.  What a bearer token
+        was asked for is not looked at: that it was asked for the API, `moorage.access.management` has seen.
+        """
+        actions, _ = await self._db.read(_decided, identity, repository, self._now())
+        if Action.MANAGE in actions:
+            return Permit(identity.actor, repository, actions, SEAL)
+        seen = Action.PULL in actions
+        raise self._refused(identity, repository, Action.MANAGE if seen else Action.PULL, actions - {Action.PULL})
+
     def _refused(
         self, identity: Identity, repository: RepositoryName, action: Action, actions: frozenset[Action]
     ) -> RegistryError:
@@ -136,6 +159,7 @@ class Authority:
             return refusal.sign_in_first(repository, action)
         if action is Action.PULL:
             return refusal.unknown(repository)
+        self.notes.add("access.denied", identity.actor.name, repository.value, action=action.value)
         return refusal.denied(identity, repository, action, limited=identity.limit is not None)
 
     async def permit_catalog(self, identity: Identity, /) -> CatalogPermit:
@@ -156,7 +180,7 @@ class Authority:
             actions, _ = await self._db.read(_decided, identity, repository, self._now())
             if some := granted(words, actions):
                 found[repository] = some
-        return Scopes(found, wanted.catalog and identity.actor.signed_in)
+        return Scopes(found, wanted.catalog and identity.actor.signed_in, wanted.api and identity.actor.signed_in)
 
     def forget(self) -> None:
         """Believe nothing remembered: what this process has just changed bites at once."""
@@ -167,9 +191,8 @@ class Authority:
         while True:
             try:
                 await self._look()
-                if self._used:
-                    used, self._used = self._used, {}
-                    await self._db.write(_note, used, self._now(), durable=False)
+                if (taken := self.notes.take()) is not None:
+                    await self._db.write(write, *taken, self._now(), durable=False)
             except RegistryError as error:
                 log.warning("the access generation could not be read", error=error.message)
             await asyncio.sleep(RHYTHM)
@@ -188,8 +211,16 @@ class Authority:
 
 
 def explain(tx: Tx, actor: Actor, repository: RepositoryName, now: int) -> list[Reason]:
-    """Every reason that gives an actor something on a repository: the whole derivation."""
-    return reasons(actor, repository, grants.visibility(tx, repository.value), _grants(tx, actor, repository), now)
+    """Every reason that gives an actor something on a repository, in words that people know: the whole derivation."""
+    called = [replace(one, called=_called(tx, actor, one.subject)) for one in _grants(tx, actor, repository)]
+    return reasons(actor, repository, grants.visibility(tx, repository.value), called, now)
+
+
+def _called(tx: Tx, actor: Actor, subject: str) -> str:
+    if subject == f"account:{actor.id}":
+        return actor.name
+    kind, _, identity = subject.partition(":")
+    return f"the team {teams.called(tx, int(identity))}" if kind == "team" else subject
 
 
 def _decided(tx: Tx, identity: Identity, repository: RepositoryName, now: int) -> tuple[frozenset[Action], bool]:
@@ -213,11 +244,6 @@ def _grants(tx: Tx, actor: Actor, repository: RepositoryName) -> list[Grant]:
 
 def _visible(tx: Tx, identity: Identity, names: Sequence[RepositoryName], now: int) -> list[RepositoryName]:
     return [name for name in names if Action.PULL in _decided(tx, identity, name, now)[0]]
-
-
-def _note(tx: Tx, used: dict[int, str], now: int) -> None:
-    for identity, peer in used.items():
-        tokens.used(tx, identity, now, peer)
 
 
 _: tuple[type[Rules], ...] = (OpenRules, Authority)

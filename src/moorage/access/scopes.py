@@ -16,6 +16,8 @@ MOST: Final = 100
 """Scopes that one request may ask for; the others are left out."""
 
 CATALOG: Final = "registry:catalog:*"
+API: Final = "registry:api:*"
+"""What a bearer token has to cover so that accounts, rules and repositories can be managed with it."""
 
 _MEANING: Final[dict[str, frozenset[Action]]] = {
     "pull": frozenset({Action.PULL}),
@@ -34,10 +36,11 @@ _NEEDED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Scopes:
-    """What a bearer token covers: wire actions by repository, and whether it may list the catalog."""
+    """What a bearer token covers: wire actions by repository, whether it may list the catalog, and use the API."""
 
     repositories: Mapping[RepositoryName, frozenset[str]]
     catalog: bool = False
+    api: bool = False
 
     def on(self, repository: RepositoryName) -> frozenset[Action]:
         """What it leaves of an actor's actions on a repository."""
@@ -48,16 +51,16 @@ class Scopes:
     def parse(cls, texts: Iterable[str]) -> "Scopes":
         """From the values of `scope`, each of which may hold several separated by spaces."""
         repositories: dict[RepositoryName, frozenset[str]] = {}
-        catalog = False
+        whole: set[str] = set()
         for scope in [one for text in texts for one in text.split(" ") if one][:MOST]:
             kind, _, rest = scope.partition(":")
             name, _, words = rest.rpartition(":")
             actions = frozenset(words.split(","))
             if kind.partition("(")[0] == "repository" and (repository := _parsed(name)) is not None:
                 repositories[repository] = repositories.get(repository, frozenset()) | (actions & _MEANING.keys())
-            elif kind == "registry" and name == "catalog" and "*" in actions:
-                catalog = True
-        return cls(repositories, catalog)
+            elif kind == "registry" and "*" in actions:
+                whole.add(name)
+        return cls(repositories, "catalog" in whole, "api" in whole)
 
     @classmethod
     def of_claims(cls, access: Any) -> "Scopes":
@@ -76,8 +79,8 @@ class Scopes:
             {"type": "repository", "name": name.value, "actions": sorted(words)}
             for name, words in self.repositories.items()
         ]
-        if self.catalog:
-            entries.append({"type": "registry", "name": "catalog", "actions": ["*"]})
+        whole = [name for name, has in (("catalog", self.catalog), ("api", self.api)) if has]
+        entries += [{"type": "registry", "name": name, "actions": ["*"]} for name in whole]
         return entries
 
 

@@ -1,6 +1,7 @@
 """Secrets we hand out: recognisable, checkable without a look-up, kept as a hash only.
 
-    mrgp_ 32 characters of chance, then 6 of checksum          (p: personal, r: robot, o: offline, i.e. refresh)
+    mrgp_ 32 characters of chance, then 6 of checksum
+       └─ p: personal, r: robot, o: offline, which is a refresh token, i: invitation
 
 The prefix lets scanners of source code find what leaked, the checksum lets them, and us, tell it from noise.
 """
@@ -12,14 +13,19 @@ import zlib
 from dataclasses import dataclass
 from typing import Final, Literal
 
-TokenKind = Literal["personal", "robot", "refresh"]
+TokenKind = Literal["personal", "robot", "refresh", "invitation"]
 
 _LETTERS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_PREFIXES: Final[dict[TokenKind, str]] = {"personal": "mrgp_", "robot": "mrgr_", "refresh": "mrgo_"}
+_PREFIXES: Final[dict[TokenKind, str]] = {
+    "personal": "mrgp_",
+    "robot": "mrgr_",
+    "refresh": "mrgo_",
+    "invitation": "mrgi_",
+}
 _CHANCE: Final = 32
 """Characters of 62: 190 bits, so that a fast hash is enough."""
 
-_SHAPE: Final = re.compile(rf"mrg[pro]_[0-9A-Za-z]{{{_CHANCE}}}([0-9A-Za-z]{{6}})")
+_SHAPE: Final = re.compile(rf"mrg[proi]_[0-9A-Za-z]{{{_CHANCE}}}([0-9A-Za-z]{{6}})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import accounts, members, team_members
@@ -58,6 +58,12 @@ _PAGE: Final = Prepared(
     .order_by(accounts.c.name)
     .limit(bindparam("most"))
 )
+_ROBOTS: Final = Prepared(
+    _SELECT.where(_owners.c.name == bindparam("owner"), accounts.c.name > bindparam("after"))
+    .order_by(accounts.c.name)
+    .limit(bindparam("most"))
+)
+_REMOVE: Final = Prepared(delete(accounts).where(accounts.c.id == bindparam("account")))
 _ADD: Final = Prepared(
     lambda dialect: insert(
         dialect,
@@ -115,6 +121,16 @@ def by_id(tx: Tx, identity: int) -> Account | None:
 def page(tx: Tx, kind: str, after: str, most: int) -> list[Account]:
     """At most `most` accounts of a kind behind the name `after`."""
     return [found for row in _PAGE.all(tx, kind=kind, after=after, most=most) if (found := _account(row))]
+
+
+def robots(tx: Tx, owner: str, after: str, most: int) -> list[Account]:
+    """At most `most` robots of an account behind the name `after`."""
+    return [found for row in _ROBOTS.all(tx, owner=owner, after=after, most=most) if (found := _account(row))]
+
+
+def remove(tx: Tx, account: Account) -> None:
+    """Take away an account that nothing refers to any more: a robot without tokens and grants."""
+    _REMOVE.run(tx, account=account.id)
 
 
 def add(

@@ -50,6 +50,9 @@ _OF_OWNER: Final = Prepared(
     .limit(bindparam("most"))
 )
 _BY_ID: Final = Prepared(select(*_COLUMNS).where(grants.c.id == bindparam("grant")))
+_ON: Final = Prepared(
+    select(*_COLUMNS).where(grants.c.subject == bindparam("whose"), grants.c.pattern == bindparam("on_pattern"))
+)
 _REMOVE: Final = Prepared(delete(grants).where(grants.c.id == bindparam("grant")))
 _OF_SUBJECT: Final = Prepared(delete(grants).where(grants.c.subject == bindparam("whose")))
 _VISIBILITY: Final = Prepared(select(repositories.c.visibility).where(repositories.c.name == bindparam("name")))
@@ -96,6 +99,12 @@ def put(
 
 def find(tx: Tx, identity: int) -> Row | None:
     row = _BY_ID.one(tx, grant=identity)
+    return Row(*row) if row else None
+
+
+def on(tx: Tx, subject: str, pattern: str) -> Row | None:
+    """What the subject was granted on just this pattern."""
+    row = _ON.one(tx, whose=subject, on_pattern=pattern)
     return Row(*row) if row else None
 
 

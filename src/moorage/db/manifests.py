@@ -113,6 +113,11 @@ _ADD_EDGE: Final = Prepared(
         dialect, edges, "manifest_id", "position", "repository_id", "digest", "role", "child_id", "blob_id"
     )
 )
+_DIGESTS: Final = Prepared(
+    select(manifests.c.digest)
+    .where(manifests.c.repository_id == bindparam("repository"))
+    .order_by(manifests.c.id.desc())
+)
 _RELEASE: Final = Prepared(update(edges).where(edges.c.child_id == bindparam("manifest")).values(child_id=None))
 _DELETE_EDGES: Final = Prepared(delete(edges).where(edges.c.manifest_id == bindparam("manifest")))
 _DELETE: Final = Prepared(delete(manifests).where(manifests.c.id == bindparam("manifest")))
@@ -194,6 +199,11 @@ def _found(
     child = children.get(digest) if role in {Role.CHILD, Role.SUBJECT} else None
     blob = blobs.get(digest) if child is None and role is not Role.SUBJECT else None
     return {"child_id": child[0] if child else None, "blob_id": blob.id if blob else None}
+
+
+def digests(tx: Tx, repository: Repository) -> list[Digest]:
+    """The digest of every manifest of the repository, the newest first."""
+    return [Digest.parse(row[0]) for row in _DIGESTS.all(tx, repository=repository.id)]
 
 
 def remove(tx: Tx, identity: int) -> None:

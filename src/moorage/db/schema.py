@@ -406,7 +406,7 @@ tokens: Final = Table(
     _id(),
     _of("account_id", "accounts.id"),
     _word("name"),
-    # personal, robot or refresh.
+    # personal, robot, refresh or invitation.
     _word("kind"),
     # SHA-256 of the secret, which has the entropy that makes a slow hash needless.
     Column("secret_hash", Word, nullable=False, unique=True),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, or_, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import tokens
@@ -12,7 +12,7 @@ from moorage.db.statements import insert
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`kind` is personal, robot or refresh; `scopes` is JSON or None; times are microseconds since the epoch."""
+    """`kind` is personal, robot, refresh or invitation; `scopes` is JSON or None; times are microseconds."""
 
     id: int
     account: int
@@ -42,7 +42,9 @@ _SELECT = select(
 _BY_HASH: Final = Prepared(_SELECT.where(tokens.c.secret_hash == bindparam("hash")))
 _BY_ID: Final = Prepared(_SELECT.where(tokens.c.id == bindparam("token")))
 _OF: Final = Prepared(
-    _SELECT.where(tokens.c.account_id == bindparam("account"), tokens.c.kind != "refresh").order_by(tokens.c.id)
+    _SELECT.where(tokens.c.account_id == bindparam("account"), tokens.c.kind.in_(("personal", "robot"))).order_by(
+        tokens.c.id
+    )
 )
 _ADD: Final = Prepared(
     lambda dialect: insert(
@@ -52,15 +54,17 @@ _ADD: Final = Prepared(
 _USED: Final = Prepared(
     update(tokens).where(tokens.c.id == bindparam("token")).values(used_at=bindparam("at"), used_from=bindparam("by"))
 )
-_EXPIRE: Final = Prepared(
+_SHORTEN: Final = Prepared(
     update(tokens)
-    .where(tokens.c.account_id == bindparam("account"), tokens.c.kind == bindparam("of_kind"))
+    .where(
+        tokens.c.id == bindparam("token"), or_(tokens.c.expires_at.is_(None), tokens.c.expires_at > bindparam("end"))
+    )
     .values(expires_at=bindparam("at"))
 )
 _REMOVE: Final = Prepared(delete(tokens).where(tokens.c.id == bindparam("token")))
 _REMOVE_ALL: Final = Prepared(delete(tokens).where(tokens.c.account_id == bindparam("account")))
 _REMOVE_REFRESH: Final = Prepared(
-    delete(tokens).where(tokens.c.account_id == bindparam("account"), tokens.c.kind == "refresh")
+    delete(tokens).where(tokens.c.account_id == bindparam("account"), tokens.c.kind.in_(("refresh", "invitation")))
 )
 
 
@@ -101,9 +105,9 @@ def used(tx: Tx, identity: int, at: int, by: str) -> None:
     _USED.run(tx, token=identity, at=at, by=by)
 
 
-def expire(tx: Tx, account: int, kind: str, at: int) -> None:
-    """Let all of an account's tokens of a kind end at a time: what a rotation leaves the old one."""
-    _EXPIRE.run(tx, account=account, of_kind=kind, at=at)
+def shorten(tx: Tx, identity: int, at: int) -> None:
+    """Let a token end at a time, unless it ends before: what a rotation leaves the old one."""
+    _SHORTEN.run(tx, token=identity, at=at, end=at)
 
 
 def remove(tx: Tx, identity: int) -> bool:
@@ -111,7 +115,7 @@ def remove(tx: Tx, identity: int) -> bool:
 
 
 def remove_of(tx: Tx, account: int, *, only_refresh: bool = False) -> None:
-    """Revoke an account's tokens, or only those that clients got instead of its password."""
+    """Revoke an account's tokens, or only those that stand for its password: refresh tokens, invitations."""
     (_REMOVE_REFRESH if only_refresh else _REMOVE_ALL).run(tx, account=account)
 
 

@@ -63,6 +63,8 @@ class TokenEndpoint:
             if request.method in {"GET", "HEAD"}:
                 return await self._asked(request)
         except RegistryError as error:
+            if error.code is Code.UNAUTHORIZED:
+                self.authority.notes.fail(error, request.peer)
             return render(error, ("Cache-Control", "no-store"), *_retry(error))
         return render(
             RegistryError(Code.UNSUPPORTED, "a token is asked for with GET or POST", allow=["GET", "POST"]),
@@ -97,6 +99,7 @@ class TokenEndpoint:
         except RegistryError as error:
             if error.code is not Code.UNAUTHORIZED:
                 raise
+            self.authority.notes.fail(error, request.peer)
             return _oauth("invalid_grant", error.message)
         offline = first.get("access_type") == "offline" and grant == "password"
         scopes = Scopes.parse(form.get("scope", []))
@@ -121,6 +124,10 @@ class TokenEndpoint:
                 for one in given.claims()
             ),
         }
+        if identity.token_id is not None:
+            self.authority.notes.use(identity.token_id, actor.name, request.peer)
+        elif actor.signed_in:
+            self.authority.notes.add("sign-in.done", actor.name, address=request.peer, credential=identity.credential)
         if asked.offline and actor.id is not None and identity.token_id is None:
             document["refresh_token"] = await self.offline.issue(identity, asked.client)
         return Response(200, list(_NO_STORE), json.dumps(document).encode())

@@ -235,6 +235,12 @@ class GC(Section):
     """How often to look for stored bytes that no row names, as a power cut can leave them."""
 
 
+def _some_life(value: timedelta) -> timedelta:
+    if value < timedelta(minutes=1):
+        raise ValueError("must be one minute or more")
+    return value
+
+
 class Limits(Section):
     manifest_bytes: Annotated[Size, Field(ge=1024)] = 4 * 1024 * 1024
     """The largest manifest, in bytes."""
@@ -252,6 +258,13 @@ class Limits(Section):
     """How many connections at a time. Unset: as many as there are file descriptors for."""
     tags_per_push: PositiveInt = 100
     """How many tags one manifest push may name."""
+
+
+class Accounts(Section):
+    signup: Annotated[Literal["off", "invite", "open"], lowercase] = "off"
+    """Who may make themselves an account: off, invite (whom an administrator sends an invitation), open (anyone)."""
+    tokenlife: Annotated[Duration, AfterValidator(_some_life)] | None = None
+    """The longest that a new token of a user or robot may live, and how long it does unless asked. Unset: no end."""
 
 
 class Admin(Section):
@@ -279,6 +292,7 @@ class Settings(Section):
     gc: GC = GC()
     limits: Limits = Limits()
     admin: Admin = Admin()
+    accounts: Accounts = Accounts()
     proxy: Annotated[Unread, Ignored("pulling through from another registry is not part of this version")] = None
     """Docker Registry's pull-through cache."""
     notifications: Annotated[Unread, Ignored("sending events is not part of this version")] = None
