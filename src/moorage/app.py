@@ -16,10 +16,12 @@ from moorage.access.htpasswd import Htpasswd
 from moorage.access.keys import KeyRing
 from moorage.access.offline import Offline
 from moorage.access.passwords import Passwords
-from moorage.access.rules import Authority, OpenRules, Rules
+from moorage.access.rules import Authority, NoCredentials, OpenRules, Rules
 from moorage.core.registry import Policy, Registry
 from moorage.db.engine import Database, open_database
-from moorage.db.migrate import migrate
+from moorage.db.migrate import current, migrate
+from moorage.db.migrations.head import HEAD
+from moorage.edge.api.bridge import Api
 from moorage.edge.challenge import Challenge
 from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
@@ -28,7 +30,8 @@ from moorage.edge.token import TokenEndpoint
 from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
-from moorage.errors import RegistryError
+from moorage.errors import Code, RegistryError
+from moorage.features.accounts.desk import Desk
 from moorage.features.gc.job import Windows, collector, purger, sweeper
 from moorage.jobs.job import Job
 from moorage.jobs.worker import run as run_jobs
@@ -67,6 +70,7 @@ class Doors:
     tokens: TokenEndpoint | None = None
     watch: Callable[[], Awaitable[None]] | None = None
     first_password: Path | None = None
+    desk: Desk | None = None
 
 
 def build(settings: Settings) -> Application:
@@ -91,7 +95,8 @@ def build(settings: Settings) -> Application:
         store.close()
 
     checks = {"database": db.ping, "storage": storage_check}
-    handler = front(router.respond, checks, settings.http.prefix, doors.tokens)
+    api = Api(doors.desk, doors.challenge).respond if doors.desk is not None else None
+    handler = front(router.respond, checks, settings.http.prefix, doors.tokens, api)
     if settings.http.further_headers:
         handler = with_headers(settings.http.further_headers, handler)
     prometheus = settings.http.debug.prometheus
@@ -117,7 +122,35 @@ def _doors(settings: Settings, registry: Registry) -> Doors:
     endpoint = TokenEndpoint(authority, credentials, bearer, Offline(db, now, settings.auth.refreshtokens))
     realm = f"{settings.http.host.rstrip('/')}/token" if settings.http.host else None
     first = settings.data / PASSWORD_FILE if made else None
-    return Doors(authority, Challenge("Bearer", SERVICE, realm), endpoint, authority.watch, first)
+    desk = _desk(settings, registry, authority, passwords)
+    return Doors(authority, Challenge("Bearer", SERVICE, realm), endpoint, authority.watch, first, desk)
+
+
+def _desk(settings: Settings, registry: Registry, authority: Authority, passwords: Passwords) -> Desk:
+    longest = settings.accounts.tokenlife
+    life = _microseconds(longest) if longest is not None else None
+    return Desk(registry, authority, passwords, settings.data, settings.accounts.signup, life)
+
+
+def beside(settings: Settings) -> tuple[Api, Database]:
+    """The management API on the rows themselves, for whoever has the data folder; a server may run meanwhile.
+
+    It is asked by `Api.answer`, and the database is the caller's to close.  Raises UNAVAILABLE where there is nothing
+    yet, or what there is another version's.
+    """
+    where = redact_url(settings.database_url)
+    if (
+        settings.database_url.startswith("sqlite")
+        and not Path(settings.database_url.removeprefix("sqlite:///")).exists()
+    ):
+        raise RegistryError(Code.UNAVAILABLE, f"there is no registry at {where}; name a server with --host")
+    if current(settings.database_url) != HEAD:
+        raise RegistryError(
+            Code.UNAVAILABLE, f"the database {where} is another version's; start `moorage serve` of this version first"
+        )
+    db = open_database(settings.database_url)
+    registry = Registry(db, MemoryStore(), _policy(settings))
+    return Api(_desk(settings, registry, Authority(db, NoCredentials(), registry.now), Passwords())), db
 
 
 def _outside(token: Token, registry: Registry) -> Doors:

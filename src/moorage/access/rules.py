@@ -94,6 +94,13 @@ class OpenRules:
         return list(names)
 
 
+class NoCredentials:
+    """Proves nobody: where whoever asks was proved in another way."""
+
+    async def identify(self, _header: str, /) -> Identity:
+        raise RegistryError(Code.UNAUTHORIZED, "nobody signs in here")
+
+
 class Authority:
     """The rules of a registry that knows who is asking."""
 

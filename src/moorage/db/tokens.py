@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import bindparam, delete, not_, or_, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import tokens
@@ -41,11 +41,10 @@ _SELECT = select(
 )
 _BY_HASH: Final = Prepared(_SELECT.where(tokens.c.secret_hash == bindparam("hash")))
 _BY_ID: Final = Prepared(_SELECT.where(tokens.c.id == bindparam("token")))
-_OF: Final = Prepared(
-    _SELECT.where(tokens.c.account_id == bindparam("account"), tokens.c.kind.in_(("personal", "robot"))).order_by(
-        tokens.c.id
-    )
-)
+_NAMED = or_(tokens.c.kind == "personal", tokens.c.kind == "robot")
+"""Those that somebody gave a name, or the registry for them; the others stand for a password."""
+
+_OF: Final = Prepared(_SELECT.where(tokens.c.account_id == bindparam("account"), _NAMED).order_by(tokens.c.id))
 _ADD: Final = Prepared(
     lambda dialect: insert(
         dialect, tokens, "account_id", "name", "kind", "secret_hash", "scopes", "created_at", "expires_at"
@@ -63,9 +62,7 @@ _SHORTEN: Final = Prepared(
 )
 _REMOVE: Final = Prepared(delete(tokens).where(tokens.c.id == bindparam("token")))
 _REMOVE_ALL: Final = Prepared(delete(tokens).where(tokens.c.account_id == bindparam("account")))
-_REMOVE_REFRESH: Final = Prepared(
-    delete(tokens).where(tokens.c.account_id == bindparam("account"), tokens.c.kind.in_(("refresh", "invitation")))
-)
+_REMOVE_REFRESH: Final = Prepared(delete(tokens).where(tokens.c.account_id == bindparam("account"), not_(_NAMED)))
 
 
 def by_hash(tx: Tx, kept: str) -> Token | None:
