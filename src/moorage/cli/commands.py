@@ -13,6 +13,13 @@ class Commands(LazyGroup):
 
     table: ClassVar = {
         "serve": ("moorage.cli.serve:serve", "Run a registry."),
+        "user": ("moorage.cli.user:app", "Users: add, list, disable, change passwords."),
+        "org": ("moorage.cli.org:app", "Organisations and who is in them."),
+        "team": ("moorage.cli.team:app", "Teams of organisations."),
+        "robot": ("moorage.cli.robot:app", "Robots: accounts for programs."),
+        "token": ("moorage.cli.token:app", "Tokens in place of your password."),
+        "repo": ("moorage.cli.repo:app", "Repositories: list, show, make visible, delete."),
+        "access": ("moorage.cli.access:app", "Who may do what, and why."),
         "config": ("moorage.cli.config:app", "Check, show and describe the configuration."),
     }
 
