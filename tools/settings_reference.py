@@ -14,6 +14,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by tools/settings_reference.py -->\n"
 
 OURS = (
+    "accounts.",
     "admin.",
     "auth.open",
     "auth.refreshtokens",

@@ -38,7 +38,7 @@ class Htpasswd:
         login = parse_basic(rest.strip())
         kept = self._users.get(login.name)
         if not await self._passwords.run(_fits, kept, login.secret):
-            raise wrong()
+            raise wrong(login.name)
         subjects = (EVERYONE, ANYONE)
         return Identity(Actor(login.name, "user", subjects=subjects, everywhere=ROLES["writer"]), "a password")
 

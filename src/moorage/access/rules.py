@@ -100,6 +100,9 @@ class NoCredentials:
     async def identify(self, _header: str, /) -> Identity:
         raise RegistryError(Code.UNAUTHORIZED, "nobody signs in here")
 
+    def version(self) -> object:
+        return None
+
 
 class Authority:
     """The rules of a registry that knows who is asking."""
