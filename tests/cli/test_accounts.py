@@ -64,6 +64,7 @@ def test_a_user_is_added_beside_a_running_server_and_signs_in_there(closed, cli)
     assert (status, out, err) == (0, "alice may sign in\n", "")
     assert closed.done(("alice", "alices password"), "GET", "/me")["name"] == "alice"
     bearer = closed.bearer(("alice", "alices password"), "registry:api:*")
+    closed.done(bearer, "GET", "/me")  # so that the server remembers it
     assert cli("user", "disable", "alice")[0] == 0
     end = time.monotonic() + 5
     while closed.api(bearer, "GET", "/me").status_code == 200:

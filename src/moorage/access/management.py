@@ -41,7 +41,7 @@ def administrator(identity: Identity) -> AdminPermit:
     signed_in(identity)
     if not identity.actor.admin:
         raise _denied(identity, "do that: it is for administrators; ask one of them")
-    _check_limit(identity, None)
+    reaches(identity, None)
     return AdminPermit(identity.actor, SEAL)
 
 
@@ -50,7 +50,7 @@ def owner(identity: Identity, name: str) -> OwnerPermit:
     signed_in(identity)
     if not identity.actor.admin and name not in identity.actor.owned:
         raise _denied(identity, f"manage {name}: that is for its owners and for administrators; ask one of them")
-    _check_limit(identity, name)
+    reaches(identity, name)
     return OwnerPermit(identity.actor, name, SEAL)
 
 
@@ -82,7 +82,8 @@ async def granting(authority: Authority, identity: Identity, pattern: Pattern) -
     return GrantPermit(actor, pattern, SEAL)
 
 
-def _check_limit(identity: Identity, name: str | None) -> None:
+def reaches(identity: Identity, name: str | None) -> None:
+    """Raise DENIED where the credential was made for less than all that is an owner's; than everything, for None."""
     if identity.limit is not None and not identity.limit.rules(name):
         raise _limited(identity)
 

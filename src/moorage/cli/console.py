@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not signed in or no
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ from moorage.telemetry import visible
 
 _STATUS: Final = {401: 4, 403: 4, 404: 3, 409: 5, 412: 5}
 """How a command ends by the HTTP status of a refusal; 1 for any other."""
+
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-9.]+Z")
+"""A time as the API writes it; people are shown the minute, in UTC."""
 
 _PAGES: Final = 1000
 """Pages of a list that are followed."""
@@ -188,7 +192,8 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return visible(", ".join(map(str, value)))
-    return visible(str(value))
+    text = str(value)
+    return text[:16].replace("T", " ") if _TIME.fullmatch(text) else visible(text)
 
 
 def _table(titles: list[str], rows: list[list[str]]) -> None:

@@ -2,10 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 
+from moorage.db import events
+from moorage.db.engine import open_database
 from tests import make
 from tests.closed import ADMIN, PASSWORD, problem
 
@@ -304,3 +308,56 @@ def test_lists_of_repositories_show_what_one_may_pull(closed):
     assert seen(user) == ["a", "b"]
     assert seen(other) == ["b", "c"]
     problem(closed.api(other, "GET", f"/repositories/{organisation}/a"), 404, "NAME_UNKNOWN")
+
+
+def test_sign_ins_refusals_and_tokens_from_new_places_are_events(closed):
+    user = closed.user()
+    made = closed.done(user, "POST", f"/users/{user[0]}/tokens", {"name": "laptop"})
+    closed.bearer(user)
+    for _ in range(3):
+        closed.done((user[0], made["secret"]), "GET", "/me")
+        closed.api(("eve\x1b", "not it"), "GET", "/me")
+        closed.api(user, "GET", "/users")
+    with closed.signed_in(user) as client:
+        assert make.push_blob(client, "nobodys/app", b"x").status_code == 403
+    wanted = {
+        ("sign-in.done", user[0], ""): "a password",
+        ("sign-in.failed", "anonymous", ""): "'eve\\x1b'",
+        ("access.denied", user[0], ""): "GET /api/v1/users",
+        ("access.denied", user[0], "nobodys/app"): "push",
+        ("token.used", user[0], ""): "127.0.0.1",
+    }
+    database = open_database(f"sqlite:///{closed.served.data / 'moorage.db'}")
+    try:
+        for _ in range(50):
+            found = {
+                (one.kind, one.actor, one.repository): one.facts
+                for one in database.scan_now(events.after, (0, 0), 10_000)
+            }
+            if wanted.keys() <= found.keys():
+                break
+            time.sleep(0.2)
+    finally:
+        database.close_now()
+    assert wanted.keys() <= found.keys()
+    for key, word in wanted.items():
+        assert word in found[key].values(), (key, found[key])
+    assert PASSWORD not in str(found)
+    assert "mrg" not in str(found)
+
+
+def test_a_route_is_called_by_its_template_in_the_log(closed):
+    closed.api(ADMIN, "GET", "/users/admin")
+    for _ in range(50):
+        if '"/api/v1/users/{name}"' in closed.served.log.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(closed.served.log.read_text()[-2000:])
+
+
+def test_the_server_imports_no_fastapi_before_it_is_asked(closed):
+    done = subprocess.run(
+        [sys.executable, "-c", "import moorage.app, sys; print('fastapi' in sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "False\n"

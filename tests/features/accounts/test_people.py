@@ -184,15 +184,17 @@ async def test_two_owners_who_demote_each_other_at_once_leave_one(house):
     await people(house, "alice", "bob")
     await organisations.create(house.desk, ADMIN, "acme", "alice")
     acme = management.owner(OPERATOR, "acme")
-    await organisations.put_member(house.desk, acme, "bob", "owner")
-    done = await asyncio.gather(
-        *(organisations.put_member(house.desk, acme, name, "member") for name in ("alice", "bob")),
-        return_exceptions=True,
-    )
-    (lost,) = [one for one in done if isinstance(one, RegistryError)]
-    assert lost.code is Code.CONFLICT
-    members = (await organisations.members(house.desk, OPERATOR, "acme", "", 10)).entries
-    assert sorted(one.role for one in members) == ["member", "owner"]
+    for _ in range(10):
+        for name in ("alice", "bob"):
+            await organisations.put_member(house.desk, acme, name, "owner")
+        done = await asyncio.gather(
+            *(organisations.put_member(house.desk, acme, name, "member") for name in ("alice", "bob")),
+            return_exceptions=True,
+        )
+        (lost,) = [one for one in done if isinstance(one, RegistryError)]
+        assert lost.code is Code.CONFLICT
+        members = (await organisations.members(house.desk, OPERATOR, "acme", "", 10)).entries
+        assert sorted(one.role for one in members) == ["member", "owner"]
 
 
 async def test_only_members_see_an_organisation(house):

@@ -186,6 +186,21 @@ async def test_a_token_is_revoked_by_its_own_account_alone(acme):
         await tokens.revoke(acme.desk, alice, "alice", made.token.id)
 
 
+async def test_a_limited_token_ends_itself_and_no_other(acme):
+    alice = await acme.who("alice")
+    permit = management.personal(alice, "alice")
+    made = await tokens.create(acme.desk, permit, "ci", ["acme/*:pull"])
+    other = await tokens.create(acme.desk, permit, "laptop", [])
+    limited = await acme.who("alice", made.secret)
+    with refused(Code.DENIED):
+        await tokens.page(acme.desk, limited, "alice")
+    with refused(Code.DENIED):
+        await tokens.revoke(acme.desk, limited, "alice", other.token.id)
+    await tokens.revoke(acme.desk, limited, "alice", made.token.id)
+    with refused(Code.REQUEST_INVALID):
+        await tokens.create(acme.desk, permit, "many", ["acme/*:pull"] * 101)
+
+
 async def test_no_administrator_makes_a_token_of_somebody_else(acme):
     await users.create(acme.desk, ADMIN, "root", PASSWORD, admin=True)
     with refused(Code.DENIED):

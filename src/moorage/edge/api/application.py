@@ -11,13 +11,13 @@ from starlette.exceptions import HTTPException
 
 import moorage
 from moorage.edge.api import people, repositories
+from moorage.edge.api.addresses import ROOT, template
 from moorage.edge.api.problems import MEDIA_TYPE, problem
 from moorage.edge.http import STATUS
 from moorage.edge.http import Request as OurRequest
 from moorage.errors import Code, RegistryError
 from moorage.features.accounts.desk import Desk
 
-ROOT: Final = "/api/v1"
 _SCHEMES: Final = {
     "basic": {"type": "http", "scheme": "basic", "description": "A user name with its password or a token."},
     "bearer": {"type": "http", "scheme": "bearer", "description": "Asked for with the scope registry:api:*."},
@@ -68,9 +68,8 @@ def _named(error: Exception) -> RegistryError:
 def _note(desk: Desk, request: Request, error: RegistryError) -> None:
     """Have a refusal written down that `moorage.access.rules` did not see."""
     if error.code is Code.DENIED and "repository" not in error.detail:
-        route = getattr(request.scope.get("route"), "path", ROOT)
         actor = request.scope["moorage.identity"].actor.name
-        desk.authority.notes.add("access.denied", actor, address=f"{request.method} {route}")
+        desk.authority.notes.add("access.denied", actor, address=f"{request.method} {template(request.scope)}")
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from moorage.access.actor import Identity
 from moorage.access.scopes import API
+from moorage.edge.api.addresses import ROOT, template
 from moorage.edge.api.problems import render_problem
 from moorage.edge.challenge import Challenge
 from moorage.edge.http import Request, Response
@@ -15,7 +16,6 @@ from moorage.telemetry import logger
 
 log: Final = logger("moorage.api")
 
-ROOT: Final = "/api/v1"
 _LONGEST: Final = 64 * 1024
 """Bytes of a request's body."""
 
@@ -92,8 +92,7 @@ class Api:
 
         scope = _scope(request, identity)
         await application(scope, receive, send)
-        route = scope.get("route")
-        request.route = getattr(route, "path", ROOT)
+        request.route = template(scope)
         response.headers.append(("Cache-Control", "no-store"))
         response.body, response.length = bytes(sent), len(sent)
         response.error = scope.get("moorage.error")

@@ -17,7 +17,7 @@ from moorage.features.accounts.views import NewToken, Page, TokenView, token_vie
 from moorage.oci.names import shown
 
 _MOST: Final = 100
-"""Tokens of one account, the expired ones not counted."""
+"""Tokens of one account, the expired ones not counted, and scopes of one token."""
 
 _LONGEST_NAME: Final = 64
 
@@ -41,15 +41,15 @@ async def create(
 
 
 async def page(desk: Desk, identity: Identity, name: str) -> Page[TokenView]:
-    """All tokens of an account, for itself, its owners and administrators.  Raises ACCOUNT_UNKNOWN."""
+    """All tokens of an account, for itself, its owners and administrators.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
     return Page(await desk.db.scan(_list, identity, name, desk.now()), None)
 
 
 async def revoke(desk: Desk, identity: Identity, name: str, token: int) -> None:
-    """End a token, and the bearer tokens it got.  For whoever may list it; also with a credential made for less.
+    """End a token, and the bearer tokens it got.  For whoever may list it; a token can always end itself.
 
-    Raises ACCOUNT_UNKNOWN, also for the token of another account.
+    Raises ACCOUNT_UNKNOWN, also for the token of another account, and DENIED.
     """
     management.signed_in(identity)
     await desk.change(_revoke, identity, name, token)
@@ -57,6 +57,8 @@ async def revoke(desk: Desk, identity: Identity, name: str, token: int) -> None:
 
 def parse_scopes(scopes: Scopes) -> str | None:
     """As rows keep them.  Raises REQUEST_INVALID or NAME_INVALID."""
+    if len(scopes) > _MOST:
+        raise RegistryError(Code.REQUEST_INVALID, f"{_MOST} scopes of one token are the most")
     pairs = []
     for scope in scopes:
         pattern, colon, actions = scope.partition(":")
@@ -110,7 +112,7 @@ def _list(tx: Tx, identity: Identity, name: str, now: int) -> list[TokenView]:
 
 
 def _revoke(tx: Tx, now: int, identity: Identity, name: str, token: int) -> None:
-    account = _holder(tx, identity, name)
+    account = _holder(tx, identity, name, token)
     found = tokens.find(tx, token)
     if found is None or found.account != account.id or found.kind not in {"personal", "robot"}:
         raise unknown("token", token)
@@ -118,11 +120,13 @@ def _revoke(tx: Tx, now: int, identity: Identity, name: str, token: int) -> None
     tell(tx, "token.revoked", identity.actor.name, now, account=account.name, token=found.id, name=found.name)
 
 
-def _holder(tx: Tx, identity: Identity, name: str) -> Account:
-    """The account whose tokens they are, if they are any business of the actor's."""
+def _holder(tx: Tx, identity: Identity, name: str, token: int | None = None) -> Account:
+    """The account whose tokens they are, if they are any business of the actor's and of this credential's."""
     account = find_account(tx, name, "user", "robot")
     actor = identity.actor
     mine = actor.id == account.id or (account.owner is not None and account.owner in actor.owned)
     if not actor.admin and not mine:
         raise unknown("user", name)
+    if token is None or token != identity.token_id:
+        management.reaches(identity, account.owner or account.name)
     return account
