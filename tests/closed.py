@@ -20,7 +20,7 @@ class Closed:
         config.write_text(f"version: 0.1\n{settings}")
         environment.setdefault("REGISTRY_ADMIN_PASSWORD", PASSWORD)
         self.served: Served = start(folder / "data", config=config, **environment)
-        self.config = config
+        self.database = environment.get("REGISTRY_DATABASE_URL", f"sqlite:///{self.served.data / 'moorage.db'}")
         self.client = httpx.Client(base_url=self.served.url, verify=False, timeout=60)
         self._number = 0
 

@@ -96,15 +96,17 @@ def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest, only_i
 def _repository(tx: Tx, registry: Registry, permit: Permit) -> None:
     now, actor = registry.now(), permit.actor.name
     found = repositories.find(tx, permit.repository)
-    if found is None:
+    if found is not None:
+        repositories.lock(tx, found)
+    digests = manifests.digests(tx, found) if found is not None else []
+    holdings = blobs.linked_to(tx, found) if found is not None else []
+    if found is None or not (digests or holdings):
         raise RegistryError(
             Code.NAME_UNKNOWN, f"there is no repository {permit.repository}", name=permit.repository.value
         )
-    repositories.lock(tx, found)
-    digests = manifests.digests(tx, found)
     for digest in digests:
         _manifest(tx, registry, permit, digest, ALWAYS)
-    for held in blobs.linked_to(tx, found):
+    for held in holdings:
         registry.ask_gates(tx, permit, DeleteBlob(held.digest))
         blobs.unlink(tx, found, held, actor, now, now + registry.policy.undo)
     repositories.reset(tx, found)

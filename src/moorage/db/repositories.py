@@ -19,13 +19,17 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A repository as people see it; `created_at` in microseconds since the epoch."""
+    """A repository as people see it; `created_at` in microseconds since the epoch.
+
+    `listed_at` is None before its first manifest, and again when all of it was deleted.
+    """
 
     id: int
     name: str
     owner: str
     visibility: str
     created_at: int
+    listed_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,12 @@ _ADD: Final = Prepared(
     )
 )
 _SHOW = select(
-    repositories.c.id, repositories.c.name, repositories.c.owner, repositories.c.visibility, repositories.c.created_at
+    repositories.c.id,
+    repositories.c.name,
+    repositories.c.owner,
+    repositories.c.visibility,
+    repositories.c.created_at,
+    repositories.c.listed_at,
 )
 _SHOWN: Final = Prepared(_SHOW.where(repositories.c.name == bindparam("name")))
 _SHOWN_PAGE: Final = Prepared(

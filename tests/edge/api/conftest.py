@@ -3,8 +3,12 @@ import pytest
 from tests.closed import Closed
 
 
-@pytest.fixture(scope="module")
-def closed(tmp_path_factory):
-    one = Closed(tmp_path_factory.mktemp("closed"), "accounts:\n  signup: open\n")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def closed(request, tmp_path_factory):
+    environment = {}
+    if request.param == "postgresql":
+        cluster = request.getfixturevalue("postgresql_server")
+        environment["REGISTRY_DATABASE_URL"] = cluster.create(schema=False)
+    one = Closed(tmp_path_factory.mktemp("closed"), "accounts:\n  signup: open\n", **environment)
     yield one
     one.stop()

@@ -261,7 +261,9 @@ def test_a_repository_is_deleted_whole_and_can_begin_again(closed):
         assert client.get(f"/v2/{name}/manifests/1").status_code == 404
         assert client.get(f"/v2/{name}/manifests/{make.digest(body)}").status_code == 404
         assert client.head(f"/v2/{name}/blobs/{make.digest(b'layer one')}").status_code == 404
-        assert [one["name"] for one in closed.done(user, "GET", f"/repositories?owner={organisation}")] == []
+        assert closed.done(user, "GET", f"/repositories?owner={organisation}") == []
+        for method, body in (("GET", None), ("PATCH", {"visibility": "public"}), ("DELETE", None)):
+            problem(closed.api(user, method, f"/repositories/{name}", body), 404, "NAME_UNKNOWN")
         make.push_image(client, name, "1", b"{}", b"layer one")
     assert closed.done(user, "GET", f"/repositories/{name}")["visibility"] == "private"
 
@@ -327,7 +329,7 @@ def test_sign_ins_refusals_and_tokens_from_new_places_are_events(closed):
         ("access.denied", user[0], "nobodys/app"): "push",
         ("token.used", user[0], ""): "127.0.0.1",
     }
-    database = open_database(f"sqlite:///{closed.served.data / 'moorage.db'}")
+    database = open_database(closed.database)
     try:
         for _ in range(50):
             found = {

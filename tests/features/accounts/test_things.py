@@ -257,7 +257,7 @@ async def test_a_bad_rule_is_told_and_not_made(acme, subject, pattern, actions, 
 
 async def test_a_new_repository_is_as_visible_as_its_owner_says(acme):
     def made(tx, name):
-        rows.ensure(tx, RepositoryName.parse(name), 1)
+        rows.list_in_catalog(tx, rows.ensure(tx, RepositoryName.parse(name), 1), 1)
         return rows.show(tx, RepositoryName.parse(name)).visibility
 
     await organisations.set_visibility(acme.desk, ACME, "internal")

@@ -54,7 +54,7 @@ async def remove(desk: Desk, permit: Permit) -> None:
 
 def _show(tx: Tx, repository: RepositoryName) -> RepositoryDetails:
     found = rows.show(tx, repository)
-    if found is None:
+    if found is None or found.listed_at is None:
         raise _unknown(repository)
     inside = rows.counts(tx, found.id)
     return RepositoryDetails(
@@ -70,7 +70,7 @@ def _show(tx: Tx, repository: RepositoryName) -> RepositoryDetails:
 
 def _set_visibility(tx: Tx, now: int, permit: Permit, visibility: str) -> RepositoryDetails:
     found = rows.show(tx, permit.repository)
-    if found is None:
+    if found is None or found.listed_at is None:
         raise _unknown(permit.repository)
     rows.set_visibility(tx, found.id, visibility)
     facts: dict[str, object] = {"visibility": visibility, "before": found.visibility}
