@@ -226,6 +226,7 @@ def test_credentials_leave_this_machine_by_tls_only_unless_it_is_written(host, s
 def test_no_name_becomes_another_address():
     assert place.target("users", "a/b?c", "tokens", n=1) == "/users/a%2Fb%3Fc/tokens?n=1"
     assert place.target("repositories", "acme/app") == "/repositories/acme/app"
+    assert place.target("users", "\udcff", owner="\udcff") == "/users/%3F?owner=%3F"
 
 
 def test_a_life_is_a_duration():

@@ -33,7 +33,7 @@ def target(*parts: str, **query: object) -> str:
 
     What is None in the query is left out.
     """
-    path = "".join(f"/{quote(part, safe='')}" for part in parts[:-1])
-    last = quote(parts[-1], safe="/" if parts[0] == "repositories" else "")
+    path = "".join(f"/{quote(part, safe='', errors='replace')}" for part in parts[:-1])
+    last = quote(parts[-1], safe="/" if parts[0] == "repositories" else "", errors="replace")
     given = {name: str(value) for name, value in query.items() if value is not None}
-    return f"{path}/{last}" + (f"?{urlencode(given)}" if given else "")
+    return f"{path}/{last}" + (f"?{urlencode(given, errors='replace')}" if given else "")

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from urllib.parse import quote
 
 import pytest
 
@@ -83,6 +84,33 @@ def test_a_form_of_another_site_is_not_taken_for_a_request(closed, media_type):
     answer = closed.client.post("/api/v1/users", content=body, auth=ADMIN, headers={"Content-Type": media_type})
     assert "Content-Type: application/json" in problem(answer, 400, "REQUEST_INVALID")
     assert closed.api(ADMIN, "GET", "/users/forged").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "a\x1b[31m", "x" * 301, "\u202e", "' OR 1=1 --", "../../etc"])
+def test_hostile_text_is_refused_wherever_it_stands(closed, name):
+    asked = [
+        ("POST", "/users", {"name": name, "password": PASSWORD}),
+        ("POST", "/users", {"name": "hostile", "password": name[:9]}),
+        ("POST", "/organisations", {"name": "hostile", "owner": name}),
+        ("POST", "/organisations", {"name": "hostile", "description": name * 2, "owner": name}),
+        ("POST", "/users/admin/tokens", {"name": "x", "scopes": [name]}),
+        ("POST", "/robots", {"owner": name, "name": "ci"}),
+        ("POST", "/robots", {"owner": "admin", "name": name}),
+        ("POST", "/robots", {"owner": "admin", "name": "ci", "rules": [name + ":pull"]}),
+        ("POST", "/grants", {"subject": name, "pattern": "a/b", "actions": "pull"}),
+        ("POST", "/grants", {"subject": "admin", "pattern": name, "actions": "pull"}),
+        ("POST", "/grants", {"subject": "admin", "pattern": "a/b", "actions": name}),
+        ("POST", "/signup", {"invitation": name, "password": PASSWORD}),
+    ]
+    for method, path, body in asked:
+        answer = closed.client.request(
+            method, f"/api/v1{path}", content=json.dumps(body), auth=ADMIN, headers={"Content-Type": "application/json"}
+        )
+        assert 400 <= answer.status_code < 500, (path, body, answer.text)
+        assert answer.json()["detail"].isprintable()
+    for query in ("/users?last=", "/repositories?owner=", "/robots?owner=", "/grants?owner=", "/grants?repository="):
+        answer = closed.api(ADMIN, "GET", query + quote(name, errors="replace"))
+        assert answer.status_code < 500, (query, answer.text)
 
 
 def test_a_body_without_end_is_cut(closed):

@@ -1,12 +1,12 @@
 """The FastAPI application: its routes, its description (OpenAPI 3.1), and how errors look."""
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import moorage
@@ -38,12 +38,12 @@ def application(desk: Desk, further: Further) -> Any:
     everything.include_router(repositories.router)
     app.include_router(everything)
 
-    async def refuse(request: Request, error: Exception) -> JSONResponse:
+    async def refuse(request: Request, error: Exception) -> Response:
         told = _named(error)
         request.scope["moorage.error"] = told.code
         _note(desk, request, told)
         headers = dict(further(request.scope["moorage.request"], told))
-        return JSONResponse(problem(told), STATUS[told.code], headers, MEDIA_TYPE)
+        return Response(json.dumps(problem(told)), STATUS[told.code], headers, MEDIA_TYPE)
 
     for kind in (RegistryError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, refuse)

@@ -1,16 +1,19 @@
 """What routes are handed: the desk, who is asking, bodies that know all their fields, and pages."""
 
-from typing import Annotated, Any, Literal, TypeVar
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 from moorage.access.actor import Identity
 from moorage.features.accounts.desk import MOST, PAGE, Desk
 from moorage.features.accounts.views import Page
 
 T = TypeVar("T")
+
+_UNKEPT: Final = re.compile("[\0\ud800-\udfff]")
 
 
 async def _desk(request: Request) -> Desk:
@@ -46,6 +49,16 @@ class Body(BaseModel):
     """What it does not know it refuses: nobody sets a field that is not theirs to set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_that_can_be_kept(cls, given: Any) -> Any:
+        """JSON can spell what no database keeps and no answer repeats: NUL, and half of a surrogate pair."""
+        for value in given.values() if isinstance(given, dict) else ():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and _UNKEPT.search(text):
+                    raise ValueError("a text holds NUL or half a character")
+        return given
 
 
 class NewUser(Body):

@@ -72,6 +72,8 @@ class Api:
         return made
 
     async def _call(self, application: Asgi, request: Request, identity: Identity) -> Response:
+        if "%00" in request.query:
+            raise RegistryError(Code.QUERY_INVALID, "the query string cannot be read: it holds a NUL")
         body = await _body(request)
         response = Response(500)
         sent = bytearray()
