@@ -10,8 +10,8 @@ from moorage.db import events, tokens
 from moorage.db.engine import Tx
 from moorage.errors import RegistryError
 
-_MOST: Final = 200
-"""Different notes of one round."""
+_MOST: Final = 20
+"""Different notes of one round: whoever knocks with a thousand names fills no disk."""
 
 _PLACES: Final = 4096
 """Pairs of token and address that are remembered; behind that all are forgotten, and told once more."""

@@ -260,3 +260,15 @@ async def _bearer(house, identity, scope):
     given = await house.desk.authority.grant(identity, Scopes.parse([scope]))
     text = await house.credentials.bearer.mint(identity.actor.name, identity.actor.id, None, "a password", given)
     return await house.credentials.identify(f"Bearer {text}")
+
+
+async def test_whoever_knocks_with_many_names_is_counted_not_kept(house):
+    notes = house.desk.authority.notes
+    for number in range(1000):
+        notes.add("sign-in.failed", "anonymous", claimed=f"name{number}")
+        notes.add("access.denied", "alice", "acme/app", action="push")
+    written, left_out, _ = notes.take()
+    assert len(written) == 20
+    assert sum(written.values()) + left_out == 2000
+    assert written["access.denied", "alice", "acme/app", (("action", "push"),)] == 1000
+    assert notes.take() is None
