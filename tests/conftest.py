@@ -61,18 +61,18 @@ class Served:
             self.process.stdout.close()
 
 
-def start(data: Path, **environment: str) -> Served:
-    """Start `moorage serve` on a free port and wait until it says where it listens."""
+def start(data: Path, config: Path | None = None, **environment: str) -> Served:
+    """Start `moorage serve` on a free port and wait until it says where it listens; open to all without a `config`."""
+    how = ["--config", str(config)] if config else ["--open", "--config", str(ROOT / "lab.yml")]
     log = data.with_name(f"{data.name}.log")
     with log.open("a") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moorage", "serve", "--open", "--config", str(ROOT / "lab.yml"),
-             "--data", str(data), "--listen", "127.0.0.1:0"],
+            [sys.executable, "-m", "moorage", "serve", *how, "--data", str(data), "--listen", "127.0.0.1:0"],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
             env={**os.environ, **environment},
-        )  # fmt: skip
+        )
     assert process.stdout is not None
     for line in process.stdout:
         found = re.search(r"listens on https?://127\.0\.0\.1:(\d+)", line)

@@ -51,14 +51,6 @@ def test_a_second_server_on_the_same_data_is_refused(serve: Callable[..., Served
     assert "Traceback" not in answer.stderr
 
 
-def test_serving_without_open_is_refused_with_the_reason(tmp_path: Path) -> None:
-    config = tmp_path / "config.yml"
-    config.write_text("version: 0.1\n")
-    answer = _run("serve", "--config", str(config), "--data", str(tmp_path / "d"))
-    assert answer.returncode == 1
-    assert "--open" in answer.stderr
-
-
 def test_deleting_can_be_switched_off(serve: Callable[..., Served]) -> None:
     with httpx.Client(base_url=serve(REGISTRY_STORAGE_DELETE_ENABLED="false").url) as client:
         make.push_image(client, "acme/app", "1", b"{}")

@@ -14,8 +14,11 @@ PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 MARK = "<!-- From here on written by tools/settings_reference.py -->\n"
 
 OURS = (
+    "accounts.",
     "admin.",
     "auth.open",
+    "auth.refreshtokens",
+    "auth.tokenlife",
     "data",
     "database.",
     "gc.",

@@ -1,5 +1,6 @@
 """Composition: settings become a running registry.  The one page that knows everyone."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from moorage.access.rules import OpenRules
+from moorage.access.bearer import Bearer
+from moorage.access.credentials import Credentials
+from moorage.access.external import external
+from moorage.access.first import PASSWORD_FILE, first_administrator, sealing_secret
+from moorage.access.htpasswd import Htpasswd
+from moorage.access.keys import KeyRing
+from moorage.access.offline import Offline
+from moorage.access.passwords import Passwords
+from moorage.access.rules import Authority, NoCredentials, OpenRules, Rules
 from moorage.core.identity import recognise
 from moorage.core.intake import in_thread
 from moorage.core.registry import Policy, Registry
@@ -18,22 +27,30 @@ from moorage.db.engine import Database, open_database, parse_url
 from moorage.db.link import is_damaged
 from moorage.db.migrate import current, migrate
 from moorage.db.migrations.head import HEAD
+from moorage.edge.api.bridge import Api
+from moorage.edge.challenge import Challenge
 from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
 from moorage.edge.ops import front, private
+from moorage.edge.token import TokenEndpoint
 from moorage.edge.v2.lists import catalog
 from moorage.edge.v2.routes import V2, Router
 from moorage.edge.v2.table import ROWS
 from moorage.errors import Code, RegistryError
+from moorage.features.accounts.desk import Desk
 from moorage.features.gc.job import Windows, collector, purger, sweeper
 from moorage.features.integrity.scrub import Pace, scrubber
 from moorage.features.integrity.watch import Watch
 from moorage.jobs.job import Job
 from moorage.jobs.worker import run as run_jobs
 from moorage.settings import Settings
+from moorage.settings.model import Token
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
 from moorage.telemetry import access_log, metrics, redact_text, redact_url
+
+SERVICE: Final = "moorage"
+"""What the registry is called in challenges and tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +65,20 @@ class Application:
     work: Callable[[], Awaitable[None]]
     """Runs the background jobs until cancelled."""
     close: Callable[[], Awaitable[None]]
+    first_password: Path | None = None
+    """Where the password lies that was made up for the first administrator, at this very start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who may come in, and how they are asked."""
+
+    rules: Rules
+    challenge: Challenge | None = None
+    tokens: TokenEndpoint | None = None
+    watch: Callable[[], Awaitable[None]] | None = None
+    first_password: Path | None = None
+    desk: Desk | None = None
 
 
 def build(settings: Settings) -> Application:
@@ -59,7 +90,9 @@ def build(settings: Settings) -> Application:
         recognise(db, store, f"the blob folder {settings.blobs}", registry.now())
     watch = Watch(db)
     jobs = _jobs(registry, settings, watch)
-    router = Router(registry, OpenRules(), ROWS, catalog, V2(settings.catalog.maxentries, settings.tags.maxtags))
+    doors = _doors(settings, registry)
+    lists = V2(settings.catalog.maxentries, settings.tags.maxtags)
+    router = Router(registry, doors.rules, ROWS, catalog, lists, doors.challenge)
 
     async def database_check() -> None:
         await db.ping()
@@ -69,20 +102,79 @@ def build(settings: Settings) -> Application:
         await in_thread(store.check)
 
     async def work() -> None:
-        if jobs:
-            await run_jobs(db, jobs, registry.now)
+        running = [run_jobs(db, jobs, registry.now)] if jobs else []
+        await asyncio.gather(*running, *([doors.watch()] if doors.watch else []))
 
     async def close() -> None:
         await db.close()
         store.close()
 
     checks = {"database": database_check, "storage": storage_check}
-    handler = front(router.respond, checks, settings.http.prefix)
+    api = Api(doors.desk, doors.challenge).respond if doors.desk is not None else None
+    handler = front(router.respond, checks, settings.http.prefix, doors.tokens, api)
     if settings.http.further_headers:
         handler = with_headers(settings.http.further_headers, handler)
     prometheus = settings.http.debug.prometheus
     aside = private(checks, prometheus.path if prometheus.enabled else None)
-    return Application(handler, aside, registry, _observer(), work, close)
+    return Application(handler, aside, registry, _observer(), work, close, doors.first_password)
+
+
+def _doors(settings: Settings, registry: Registry) -> Doors:
+    if settings.auth.open:
+        return Doors(OpenRules())
+    db, now = registry.db, registry.now
+    passwords = Passwords()
+    if settings.auth.htpasswd is not None:
+        known = Authority(db, Htpasswd(settings.auth.htpasswd.path, passwords), now)
+        return Doors(known, Challenge("Basic", settings.auth.htpasswd.realm), watch=known.watch)
+    if settings.auth.token is not None:
+        return _outside(settings.auth.token, registry)
+    made = first_administrator(db, passwords, settings.data, settings.admin.password, now())
+    keys = KeyRing(db, sealing_secret(settings.data, settings.http.secret), now)
+    bearer = Bearer(keys, SERVICE, int(settings.auth.tokenlife.total_seconds()), now)
+    credentials = Credentials(db, passwords, bearer, now)
+    authority = Authority(db, credentials, now)
+    endpoint = TokenEndpoint(authority, credentials, bearer, Offline(db, now, settings.auth.refreshtokens))
+    realm = f"{settings.http.host.rstrip('/')}/token" if settings.http.host else None
+    first = settings.data / PASSWORD_FILE if made else None
+    desk = _desk(settings, registry, authority, passwords)
+    return Doors(authority, Challenge("Bearer", SERVICE, realm), endpoint, authority.watch, first, desk)
+
+
+def _desk(settings: Settings, registry: Registry, authority: Authority, passwords: Passwords) -> Desk:
+    longest = settings.accounts.tokenlife
+    life = _microseconds(longest) if longest is not None else None
+    return Desk(registry, authority, passwords, settings.data, settings.accounts.signup, life)
+
+
+def beside(settings: Settings) -> tuple[Api, Database]:
+    """The management API on the rows themselves, for whoever has the data folder; a server may run meanwhile.
+
+    It is asked by `Api.answer`, and the database is the caller's to close.  Raises UNAVAILABLE where there is nothing
+    yet, or what there is another version's.
+    """
+    where = redact_url(settings.database_url)
+    if (
+        settings.database_url.startswith("sqlite")
+        and not Path(settings.database_url.removeprefix("sqlite:///")).exists()
+    ):
+        raise RegistryError(Code.UNAVAILABLE, f"there is no registry at {where}; name a server with --host")
+    if current(settings.database_url) != HEAD:
+        raise RegistryError(
+            Code.UNAVAILABLE, f"the database {where} is another version's; start `moorage serve` of this version first"
+        )
+    db = open_database(settings.database_url)
+    registry = Registry(db, MemoryStore(), _policy(settings))
+    return Api(_desk(settings, registry, Authority(db, NoCredentials(), registry.now), Passwords())), db
+
+
+def _outside(token: Token, registry: Registry) -> Doors:
+    """Docker Registry's `auth.token`: somebody else decides, and we believe what they sign."""
+    algorithms = tuple(token.signingalgorithms)
+    believed = external(token.issuer, token.service, algorithms, token.rootcertbundle, token.jwks)
+    authority = Authority(registry.db, believed, registry.now)
+    realm = None if token.autoredirect else token.realm
+    return Doors(authority, Challenge("Bearer", token.service, realm, token.autoredirectpath), watch=authority.watch)
 
 
 def open_registry(settings: Settings) -> Registry:

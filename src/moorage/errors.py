@@ -36,6 +36,8 @@ class Code(Enum):
     UNAVAILABLE = "the registry cannot do this right now"
     UNKNOWN = "the registry failed; its log has the cause under this request id"
 
+    ACCOUNT_UNKNOWN = "there is no such account, team, token or rule, or you may not see it"
+    CONFLICT = "something that is there already stands against it"
     HEADERS_TOO_LARGE = "the request's header is too large"
     MANIFEST_TOO_LARGE = "the manifest is larger than the registry accepts"
     PATH_UNKNOWN = "there is nothing at this address"

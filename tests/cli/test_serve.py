@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -121,13 +122,14 @@ def test_tls_files_that_cannot_be_used_are_named(refusal, tmp_path):
 def test_nobody_is_let_in_by_accident(tmp_path):
     config = tmp_path / "config.yml"
     for text, words in (
-        ("version: 0.1\n", "start with --open to let anyone"),
-        ("auth: {htpasswd: {path: /users}}\n", "cannot authenticate anybody yet"),
+        ("auth: {silly: {realm: r, service: s}}\n", "lets in whoever sends an Authorization header"),
+        ("auth: {htpasswd: {path: /no/users}}\n", "the htpasswd file /no/users cannot be read"),
     ):
         config.write_text(text)
         done = moorage("serve", "--config", config, "--data", tmp_path / "d", "--listen", "127.0.0.1:0")
         assert (done.returncode, done.stdout) == (1, "")
         assert words in done.stderr
+    shutil.rmtree(tmp_path / "d")
     for text in ("auth: htpasswd\n", "auth: {htpasswd: {path: /users}}\n"):
         config.write_text(text)
         done = moorage("serve", "--config", config, "--data", tmp_path / "d", "--listen", "127.0.0.1:0", "--open")

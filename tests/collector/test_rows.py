@@ -1,5 +1,6 @@
 """The collector beside a push, at the very moments that matter: PostgreSQL; on SQLite writers take turns."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from moorage.access.actor import ANONYMOUS
-from moorage.access.permit import Action
+from moorage.access.action import Action
+from moorage.access.actor import NOBODY
 from moorage.access.rules import OpenRules
 from moorage.core import push, upload
 from moorage.core.ports import PushManifest
@@ -32,7 +33,7 @@ BLOB = b"x" * 20_000
 DIGEST = make.digest(BLOB)
 NAME = RepositoryName.parse("acme/app")
 OTHER = RepositoryName.parse("z")
-PERMIT = OpenRules().permit(ANONYMOUS, NAME, Action.PUSH)
+PERMIT = asyncio.run(OpenRules().permit(NOBODY, NAME, Action.PUSH))
 
 
 class Bench:

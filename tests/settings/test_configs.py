@@ -37,7 +37,6 @@ def test_plain_filesystem_behind_nginx_is_taken_as_it_is():
     assert keys(loaded.ignored) == [
         (14, "storage.filesystem.maxthreads"),
         (17, "storage.cache"),
-        (32, "http.secret"),
         (33, "http.relativeurls"),
         (44, "health"),
     ]
@@ -54,7 +53,6 @@ def test_s3_is_the_only_fault_of_a_cloud_configuration():
         (18, "storage.cache"),
         (19, "storage.tag"),
         (28, "redis"),
-        (36, "http.secret"),
         (40, "http.http2"),
         (41, "notifications"),
     ]

@@ -1,24 +1,17 @@
 """Permits: proof that somebody decided.
 
-Core verbs take a permit instead of checking anything, so that a forgotten check is a missing argument.  Only the
-rules in this package make them.
+Core verbs, and deeds on accounts, take a permit instead of checking anything, so that a forgotten check is a missing
+argument.  Only the rules in this package make them.
 """
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final, final
 
+from moorage.access.action import Action
 from moorage.access.actor import Actor
 from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName
-
-
-class Action(Enum):
-    """What may be done with a repository; the values are those of token scopes."""
-
-    PULL = "pull"
-    PUSH = "push"
-    DELETE = "delete"
+from moorage.oci.pattern import Pattern
 
 
 class _Seal:
@@ -68,3 +61,55 @@ class CatalogPermit:
     def __post_init__(self) -> None:
         if self.seal is not SEAL:
             raise TypeError("a permit is made by moorage.access.rules")
+
+    def require(self) -> None:
+        """There is one thing to do with it: having it is enough."""
+
+
+class _Sealed:
+    """A permit of `moorage.access.management`; what it is good for, its class says."""
+
+    seal: _Seal
+
+    def __post_init__(self) -> None:
+        if self.seal is not SEAL:
+            raise TypeError("a permit is made by moorage.access.management")
+
+
+@final
+@dataclass(frozen=True)
+class AdminPermit(_Sealed):
+    """Proof that `actor` may do what only administrators may."""
+
+    actor: Actor
+    seal: _Seal
+
+
+@final
+@dataclass(frozen=True)
+class OwnerPermit(_Sealed):
+    """Proof that `actor` may rule what belongs to the account called `owner`: its teams, robots and grants."""
+
+    actor: Actor
+    owner: str
+    seal: _Seal
+
+
+@final
+@dataclass(frozen=True)
+class PersonalPermit(_Sealed):
+    """Proof that `actor` may use what is the account `name`'s own: its tokens."""
+
+    actor: Actor
+    name: str
+    seal: _Seal
+
+
+@final
+@dataclass(frozen=True)
+class GrantPermit(_Sealed):
+    """Proof that `actor` may say who may do what on the repositories that `pattern` matches."""
+
+    actor: Actor
+    pattern: Pattern
+    seal: _Seal

@@ -1,52 +1,259 @@
-"""Who may do what: the one place that makes permits."""
+"""Authenticate, decide, mint: what the edge asks before anything else happens.
 
-from functools import lru_cache
+    Authorization header ──> Identity ──┐
+    repository, action  ────────────────┴──> decide (rows) ──> Permit, or a refusal that says why
+
+Identities and permits are remembered under the access generation: a repeated request costs two look-ups in
+dictionaries, and a change bites within about a second, in every process.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
-from moorage.access.actor import ANONYMOUS, Actor
-from moorage.access.permit import SEAL, Action, CatalogPermit, Permit
+from moorage.access import refusal
+from moorage.access.action import Action
+from moorage.access.actor import NOBODY, Actor, Identity
+from moorage.access.decide import EVERYTHING, Grant, Reason, decide, reasons
+from moorage.access.memory import Memory
+from moorage.access.notes import Notes, write
+from moorage.access.permit import SEAL, CatalogPermit, Permit
+from moorage.access.roles import parse_actions
+from moorage.access.scopes import Scopes, granted
+from moorage.db import generation, grants, teams
+from moorage.db.engine import Database, Tx
+from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName
+from moorage.oci.pattern import Pattern
+from moorage.telemetry import logger
 
-_EVERYTHING: Final = frozenset(Action)
+log: Final = logger("moorage.access")
+
+RHYTHM: Final = 1.0
+"""Seconds between two looks at the access generation."""
+
+BLIND: Final = 5.0
+"""Seconds without a look, as when the database is away, after which nothing remembered is believed."""
+
+
+class Identifies(Protocol):
+    """Proves identities: from rows, from an htpasswd file, from a token service outside."""
+
+    async def identify(self, header: str, /) -> Identity:
+        """Who an Authorization header is from.  Raises UNAUTHORIZED or TOOMANYREQUESTS."""
+        ...
+
+    def version(self) -> object:
+        """Changes with whatever it knows that no access generation tells of."""
+        ...
 
 
 class Rules(Protocol):
     """Decides.  Every decision is a permit or a refusal that says why."""
 
-    def permit(self, actor: Actor, repository: RepositoryName, action: Action, /) -> Permit:
+    async def authenticate(self, header: str | None, peer: str, /) -> Identity:
+        """Who is asking.  Raises UNAUTHORIZED for credentials that prove nothing; none at all are no error."""
+        ...
+
+    async def permit(self, identity: Identity, repository: RepositoryName, action: Action, /) -> Permit:
         """A permit that includes `action`.  Raises UNAUTHORIZED, DENIED or NAME_UNKNOWN."""
         ...
 
-    def permit_catalog(self, actor: Actor, /) -> CatalogPermit:
+    async def permit_catalog(self, identity: Identity, /) -> CatalogPermit:
         """A permit to list repositories.  Raises UNAUTHORIZED or DENIED."""
         ...
 
-    def visible(self, actor: Actor, repository: RepositoryName, /) -> bool:
-        """Whether the actor may know of the repository: what lists and searches show."""
+    async def visible(self, identity: Identity, names: Sequence[RepositoryName], /) -> list[RepositoryName]:
+        """Those of the repositories that the actor may know of: what lists and searches show."""
         ...
 
 
 class OpenRules:
     """Whoever reaches the registry may do everything: for laboratories (`--open`)."""
 
-    def permit(self, actor: Actor, repository: RepositoryName, _action: Action, /) -> Permit:
-        return _everything(actor, repository)
+    def __init__(self) -> None:
+        self._permits: dict[RepositoryName, Permit] = {}
 
-    def permit_catalog(self, actor: Actor, /) -> CatalogPermit:
-        return CatalogPermit(actor, SEAL)
+    async def authenticate(self, _header: str | None, _peer: str, /) -> Identity:
+        return NOBODY
 
-    def visible(self, _actor: Actor, _repository: RepositoryName, /) -> bool:
-        return True
+    async def permit(self, identity: Identity, repository: RepositoryName, _action: Action, /) -> Permit:
+        found = self._permits.get(repository)
+        if found is None:
+            if len(self._permits) > 8192:
+                self._permits.clear()
+            found = self._permits[repository] = Permit(identity.actor, repository, EVERYTHING, SEAL)
+        return found
+
+    async def permit_catalog(self, identity: Identity, /) -> CatalogPermit:
+        return CatalogPermit(identity.actor, SEAL)
+
+    async def visible(self, _identity: Identity, names: Sequence[RepositoryName], /) -> list[RepositoryName]:
+        return list(names)
 
 
-@lru_cache(maxsize=8192)
-def _everything(actor: Actor, repository: RepositoryName) -> Permit:
-    return Permit(actor, repository, _EVERYTHING, SEAL)
+class NoCredentials:
+    """Proves nobody: where whoever asks was proved in another way."""
+
+    async def identify(self, _header: str, /) -> Identity:
+        raise RegistryError(Code.UNAUTHORIZED, "nobody signs in here")
+
+    def version(self) -> object:
+        return None
 
 
-def authenticate() -> Actor:
-    """Who is asking.  There are no accounts yet, so nobody can be told from anybody else."""
-    return ANONYMOUS
+class Authority:
+    """The rules of a registry that knows who is asking."""
+
+    def __init__(self, db: Database, identifies: Identifies, now: Callable[[], int]) -> None:
+        self._db, self._identifies, self._now = db, identifies, now
+        self._memory = Memory(None)
+        self._looked = 0.0
+        self.notes = Notes()
+        """What is written to the outbox in the next round of `watch`."""
+
+    async def authenticate(self, header: str | None, peer: str, /) -> Identity:
+        if header is None:
+            return NOBODY
+        memory = self._remembered()
+        identity = memory.identity(header, time.time())
+        if identity is None:
+            identity = await self._identify(header, peer)
+            memory.remember_identity(header, identity)
+        if identity.token_id is not None:
+            self.notes.use(identity.token_id, identity.actor.name, peer)
+        return identity
+
+    async def _identify(self, header: str, peer: str) -> Identity:
+        try:
+            return await self._identifies.identify(header)
+        except RegistryError as error:
+            if error.code is Code.UNAUTHORIZED:
+                self.notes.fail(error, peer)
+            raise
+
+    async def permit(self, identity: Identity, repository: RepositoryName, action: Action, /) -> Permit:
+        memory = self._remembered()
+        found = memory.permit(identity, repository)
+        if found is not None and action in found.actions:
+            return found
+        actions, lasting = await self._db.read(_decided, identity, repository, self._now())
+        left = actions if identity.asked is None else actions & identity.asked.on(repository)
+        if action in left:
+            made = Permit(identity.actor, repository, left, SEAL)
+            if lasting:
+                memory.remember_permit(identity, made)
+            return made
+        raise self._refused(identity, repository, action, actions)
+
+    async def permit_manage(self, identity: Identity, repository: RepositoryName, /) -> Permit:
+        """A permit to say who may do what in a repository, and how visible it is; with it come the actor's others.
+
+        Raises UNAUTHORIZED, DENIED, or NAME_UNKNOWN where the actor may not even know of it.  What a bearer token
+        was asked for is not looked at: that it was asked for the API, `moorage.access.management` has seen.
+        """
+        actions, _ = await self._db.read(_decided, identity, repository, self._now())
+        if Action.MANAGE in actions:
+            return Permit(identity.actor, repository, actions, SEAL)
+        seen = Action.PULL in actions
+        raise self._refused(identity, repository, Action.MANAGE if seen else Action.PULL, actions - {Action.PULL})
+
+    def _refused(
+        self, identity: Identity, repository: RepositoryName, action: Action, actions: frozenset[Action]
+    ) -> RegistryError:
+        if action in actions:
+            return refusal.ask_for_more(identity, repository, action)
+        if not identity.actor.signed_in:
+            return refusal.sign_in_first(repository, action)
+        if action is Action.PULL:
+            return refusal.unknown(repository)
+        self.notes.add("access.denied", identity.actor.name, repository.value, action=action.value)
+        return refusal.denied(identity, repository, action, limited=identity.limit is not None)
+
+    async def permit_catalog(self, identity: Identity, /) -> CatalogPermit:
+        covered = identity.asked is None or identity.asked.catalog
+        if not identity.actor.signed_in or not covered:
+            raise refusal.no_catalog(identity)
+        return CatalogPermit(identity.actor, SEAL)
+
+    async def visible(self, identity: Identity, names: Sequence[RepositoryName], /) -> list[RepositoryName]:
+        if identity.actor.admin and identity.limit is None and not identity.vouched:
+            return list(names)
+        return await self._db.scan(_visible, identity, names, self._now())
+
+    async def grant(self, identity: Identity, wanted: Scopes) -> Scopes:
+        """Of the scopes that a token is asked for, those that the actor may have."""
+        found = {}
+        for repository, words in wanted.repositories.items():
+            actions, _ = await self._db.read(_decided, identity, repository, self._now())
+            if some := granted(words, actions):
+                found[repository] = some
+        return Scopes(found, wanted.catalog and identity.actor.signed_in, wanted.api and identity.actor.signed_in)
+
+    def forget(self) -> None:
+        """Believe nothing remembered: what this process has just changed bites at once."""
+        self._memory = Memory(None)
+
+    async def watch(self) -> None:
+        """Look at the access generation in its rhythm, and write down which tokens were used; until cancelled."""
+        while True:
+            try:
+                await self._look()
+                if (taken := self.notes.take()) is not None:
+                    await self._db.write(write, *taken, self._now(), durable=False)
+            except RegistryError as error:
+                log.warning("the access generation could not be read", error=error.message)
+            await asyncio.sleep(RHYTHM)
+
+    async def _look(self) -> None:
+        began = time.monotonic()
+        found = (await self._db.read(generation.current), self._identifies.version())
+        if found != self._memory.generation:
+            self._memory = Memory(found)
+        self._looked = began
+
+    def _remembered(self) -> Memory:
+        if time.monotonic() > self._looked + BLIND:
+            return Memory(None)
+        return self._memory
 
 
-_: type[Rules] = OpenRules
+def explain(tx: Tx, actor: Actor, repository: RepositoryName, now: int) -> list[Reason]:
+    """Every reason that gives an actor something on a repository, in words that people know: the whole derivation."""
+    called = [replace(one, called=_called(tx, actor, one.subject)) for one in _grants(tx, actor, repository)]
+    return reasons(actor, repository, grants.visibility(tx, repository.value), called, now)
+
+
+def _called(tx: Tx, actor: Actor, subject: str) -> str:
+    if subject == f"account:{actor.id}":
+        return actor.name
+    kind, _, identity = subject.partition(":")
+    return f"the team {teams.called(tx, int(identity))}" if kind == "team" else subject
+
+
+def _decided(tx: Tx, identity: Identity, repository: RepositoryName, now: int) -> tuple[frozenset[Action], bool]:
+    """The actions, and whether that stands until the access generation changes.
+
+    It does not where a grant ends by the clock, nor for a repository that does not exist: the first push makes it,
+    perhaps for everybody, and changes no generation.
+    """
+    visibility = grants.visibility(tx, repository.value)
+    applying = [] if identity.vouched else _grants(tx, identity.actor, repository)
+    lasting = visibility is not None and all(one.expires_at is None for one in applying)
+    return decide(identity, repository, visibility, applying, now), lasting
+
+
+def _grants(tx: Tx, actor: Actor, repository: RepositoryName) -> list[Grant]:
+    return [
+        Grant(row.subject, Pattern.parse(row.pattern), parse_actions(row.actions), row.expires_at)
+        for row in grants.applying(tx, repository.owner, actor.subjects)
+    ]
+
+
+def _visible(tx: Tx, identity: Identity, names: Sequence[RepositoryName], now: int) -> list[RepositoryName]:
+    return [name for name in names if Action.PULL in _decided(tx, identity, name, now)[0]]
+
+
+_: tuple[type[Rules], ...] = (OpenRules, Authority)

@@ -17,6 +17,13 @@ class Commands(LazyGroup):
         "restore": ("moorage.cli.backup:restore", "Restore a backup into an empty registry."),
         "fsck": ("moorage.cli.fsck:fsck", "Compare what is stored with what the database says of it."),
         "gc": ("moorage.cli.gc:app", "See and say whether unreferenced content may be destroyed."),
+        "user": ("moorage.cli.user:app", "Users: add, list, disable, change passwords."),
+        "org": ("moorage.cli.org:app", "Organisations and who is in them."),
+        "team": ("moorage.cli.team:app", "Teams of organisations."),
+        "robot": ("moorage.cli.robot:app", "Robots: accounts for programs."),
+        "token": ("moorage.cli.token:app", "Tokens in place of your password."),
+        "repo": ("moorage.cli.repo:app", "Repositories: list, show, make visible, delete."),
+        "access": ("moorage.cli.access:app", "Who may do what, and why."),
         "config": ("moorage.cli.config:app", "Check, show and describe the configuration."),
     }
 

@@ -58,8 +58,8 @@ def serve(
     """Run a registry."""
     loaded = load(config, overrides={"data": str(data) if data else None, "auth.open": open_ or None})
     settings = loaded.settings
-    if not settings.auth.open:
-        raise RegistryError(Code.DENIED, _closed(settings, loaded.source))
+    if settings.auth.silly is not None:
+        raise RegistryError(Code.DENIED, _silly(loaded.source))
     if settings.ephemeral:
         settings = settings.moved(Path(tempfile.mkdtemp(prefix="moorage-")))
     telemetry.configure(
@@ -80,16 +80,10 @@ def serve(
             os.close(guard)
 
 
-def _closed(settings: Settings, source: Path | None) -> str:
-    if settings.auth.provider is not None:
-        return (
-            f"auth.{settings.auth.provider} is configured ({source or 'environment'}), "
-            "but this version cannot authenticate anybody yet, and "
-            "will not let everybody in instead; without that section, --open starts a registry for laboratories"
-        )
+def _silly(source: Path | None) -> str:
     return (
-        "there are no accounts yet, so nobody could be let in: start with --open to let anyone who reaches the "
-        "registry push, pull and delete"
+        f"auth.silly is configured ({source or 'environment'}): it lets in whoever sends an Authorization header, "
+        "so it is refused; leave it away to use the registry's own accounts, or start a laboratory with --open"
     )
 
 
@@ -128,7 +122,7 @@ async def _serve(settings: Settings, place: str) -> None:
         server.abort()
         await application.close()
         raise
-    greet(settings, url, name, debug_url)
+    greet(settings, url, name, debug_url, application.first_password)
     working = asyncio.ensure_future(application.work())
     await run_until_signalled(
         server,

@@ -1,11 +1,12 @@
 """Deleting: gone at once for clients, kept in the trash for a while (distribution-spec, "Content Management")."""
 
-from moorage.access.permit import Action, Permit
+from moorage.access.action import Action
+from moorage.access.permit import Permit
 from moorage.core import unknown
 from moorage.core.ports import DeleteBlob, DeleteManifest, DeleteTag
 from moorage.core.precondition import ALWAYS, Precondition
 from moorage.core.registry import Registry, read_only
-from moorage.db import blobs, events, manifests, repositories, tags, trash
+from moorage.db import blobs, events, generation, manifests, repositories, tags, trash
 from moorage.db.engine import Tx
 from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Digest
@@ -31,6 +32,17 @@ async def blob(registry: Registry, permit: Permit, digest: Digest) -> None:
     """
     _check(registry, permit)
     await registry.db.write(_blob, registry, permit, digest)
+
+
+async def repository(registry: Registry, permit: Permit) -> None:
+    """Take away everything that is in the repository, as deleting it piece by piece would, or nothing of it.
+
+    The name is free for another beginning: out of the catalog, and as visible as its owner wants new ones to be.
+    Raises NAME_UNKNOWN, and what a gate refuses about any of its manifests.
+    """
+    permit.require(Action.MANAGE)
+    _check(registry, permit)
+    await registry.db.write(_repository, registry, permit)
 
 
 def _check(registry: Registry, permit: Permit) -> None:
@@ -81,6 +93,27 @@ def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest, only_i
     manifests.remove(tx, stored.id)
     facts: dict[str, object] = {"digest": str(digest), "tags": [name.value for name in named]}
     events.append(tx, "manifest.deleted", repository.name.value, actor, facts, now)
+
+
+def _repository(tx: Tx, registry: Registry, permit: Permit) -> None:
+    now, actor = registry.now(), permit.actor.name
+    found = repositories.find(tx, permit.repository)
+    if found is not None:
+        repositories.lock(tx, found)
+    digests = manifests.digests(tx, found) if found is not None else []
+    holdings = blobs.linked_to(tx, found) if found is not None else []
+    if found is None or not (digests or holdings):
+        raise RegistryError(
+            Code.NAME_UNKNOWN, f"there is no repository {permit.repository}", name=permit.repository.value
+        )
+    for digest in digests:
+        _manifest(tx, registry, permit, digest, ALWAYS)
+    for held in holdings:
+        registry.ask_gates(tx, permit, DeleteBlob(held.digest))
+        blobs.unlink(tx, found, held, actor, now, now + registry.policy.undo)
+    repositories.reset(tx, found)
+    generation.change(tx, now)
+    events.append(tx, "repository.deleted", found.name.value, actor, {"manifests": len(digests)}, now)
 
 
 def _blob(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> None:

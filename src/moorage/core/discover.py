@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from moorage.access.actor import Actor
-from moorage.access.permit import Action, CatalogPermit, Permit
+from moorage.access.action import Action
+from moorage.access.permit import CatalogPermit, Permit
 from moorage.core import unknown
 from moorage.core.registry import Registry
 from moorage.db import manifests, repositories, tags
@@ -58,17 +58,18 @@ async def tag_page(registry: Registry, permit: Permit, size: int | None, after: 
 async def catalog_page(
     registry: Registry,
     permit: CatalogPermit,
-    visible: Callable[[Actor, RepositoryName], bool],
+    visible: Callable[[list[RepositoryName]], Awaitable[list[RepositoryName]]],
     size: int | None,
     after: str,
     most: int,
 ) -> Page:
-    """Repositories behind `after` that are `visible` to the permit's actor, in byte order."""
+    """Repositories behind `after` that are `visible` to the permit's holder, in byte order."""
+    permit.require()
     wanted = min(CATALOG_PAGE if size is None else size, most)
     found: list[str] = []
     while wanted and len(found) <= wanted:
         names = await registry.db.scan(repositories.page, after, wanted + 1)
-        found += [name for name in names if visible(permit.actor, RepositoryName.parse(name))]
+        found += [name.value for name in await visible([RepositoryName.parse(name) for name in names])]
         if len(names) <= wanted:
             break
         after = names[-1]

@@ -3,7 +3,8 @@
 import os
 from dataclasses import dataclass
 
-from moorage.access.permit import Action, Permit
+from moorage.access.action import Action
+from moorage.access.permit import Permit
 from moorage.core import unknown
 from moorage.core.damage import condemn
 from moorage.core.discover import synthesised_fallback

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from moorage.access.permit import Action, Permit
+from moorage.access.action import Action
+from moorage.access.permit import Permit
 from moorage.core import room
 from moorage.core.ports import PushManifest
 from moorage.core.precondition import ALWAYS, Precondition
@@ -143,10 +144,25 @@ def _put(
             manifests.heal(tx, stored, content)
             events.append(tx, "manifest.healed", repository.name.value, actor, {"digest": str(act.digest)}, now)
     for tag in act.tags:
+        _check_overwrite(tx, permit, repository, tag, act.digest)
         previous = tags.point(tx, repository, tag, identity, act.digest, actor, now)
         if previous != act.digest:
             facts = {"tag": tag.value, "digest": str(act.digest), "previous": str(previous) if previous else None}
             events.append(tx, "tag.moved", repository.name.value, actor, facts, now)
+
+
+def _check_overwrite(tx: Tx, permit: Permit, repository: Repository, tag: Tag, digest: Digest) -> None:
+    """Letting a tag name something else is more than pushing."""
+    if not permit.may(Action.OVERWRITE) and tags.resolve(tx, repository, tag) not in {None, digest}:
+        raise RegistryError(
+            Code.DENIED,
+            f"{permit.actor.name} may push new tags to {permit.repository}, but {tag} is there and names another "
+            f"manifest; push another tag, or have an owner of {permit.repository.owner} grant 'overwrite'",
+            actor=permit.actor.name,
+            action=Action.OVERWRITE.value,
+            repository=permit.repository.value,
+            tag=tag.value,
+        )
 
 
 def _find(tx: Tx, registry: Registry, repository: Repository, manifest: Manifest, now: int) -> _Found:

@@ -8,7 +8,8 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Final
 
-from moorage.access.permit import Action, Permit
+from moorage.access.action import Action
+from moorage.access.permit import Permit
 from moorage.core import room
 from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of, outrun
 from moorage.core.ports import FinishUpload

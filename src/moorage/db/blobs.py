@@ -95,6 +95,12 @@ _RENEW: Final = Prepared(
 _UNLINK: Final = Prepared(
     delete(links).where(links.c.repository_id == bindparam("repository"), links.c.blob_id == bindparam("blob"))
 )
+_HOLDINGS: Final = Prepared(
+    select(blobs.c.id, blobs.c.digest, blobs.c.size, blobs.c.storage_key)
+    .select_from(links.join(blobs, links.c.blob_id == blobs.c.id))
+    .where(links.c.repository_id == bindparam("repository"))
+    .order_by(blobs.c.id)
+)
 _KEEP_LINK: Final = Prepared(
     lambda dialect: insert(dialect, trash_links, "repository_id", "blob_id", "actor", "deleted_at", "purge_after")
 )
@@ -252,6 +258,12 @@ def unlink(tx: Tx, repository: Repository, blob: Blob, actor: str, now: int, pur
         tx, repository_id=repository.id, blob_id=blob.id, actor=actor, deleted_at=now, purge_after=purge_after
     )
     return True
+
+
+def linked_to(tx: Tx, repository: Repository) -> list[Blob]:
+    """Every blob that the repository holds."""
+    rows = _HOLDINGS.all(tx, repository=repository.id)
+    return [Blob(row[0], Digest.parse(row[1]), row[2], row[3]) for row in rows]
 
 
 def referring(tx: Tx, linked: Linked) -> Digest | None:

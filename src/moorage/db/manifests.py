@@ -132,6 +132,11 @@ _ADD_EDGE: Final = Prepared(
         dialect, edges, "manifest_id", "position", "repository_id", "digest", "role", "child_id", "blob_id"
     )
 )
+_DIGESTS: Final = Prepared(
+    select(manifests.c.digest)
+    .where(manifests.c.repository_id == bindparam("repository"))
+    .order_by(manifests.c.id.desc())
+)
 _RELEASE: Final = Prepared(update(edges).where(edges.c.child_id == bindparam("manifest")).values(child_id=None))
 _DELETE_EDGES: Final = Prepared(delete(edges).where(edges.c.manifest_id == bindparam("manifest")))
 _DELETE: Final = Prepared(delete(manifests).where(manifests.c.id == bindparam("manifest")))
@@ -248,6 +253,11 @@ def heal(tx: Tx, stored: Stored, content: bytes) -> None:
     others = (stored.hold or "").removeprefix(DAMAGED).removeprefix("; ") or None
     _HEAL.run(tx, manifest=stored.id, others=others, true_size=len(content), sound=content)
     _BIND.run(tx, in_repository=stored.repository_id, waiting_for=str(stored.digest), child=stored.id)
+
+
+def digests(tx: Tx, repository: Repository) -> list[Digest]:
+    """The digest of every manifest of the repository, the newest first."""
+    return [Digest.parse(row[0]) for row in _DIGESTS.all(tx, repository=repository.id)]
 
 
 def remove(tx: Tx, identity: int) -> None:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import BigInteger, Text, bindparam, cast, func, or_, select, update
 
 from moorage.db.engine import Prepared, Tx
-from moorage.db.schema import repositories
+from moorage.db.schema import accounts, blobs, links, manifests, repositories, tags
 from moorage.db.statements import insert
 from moorage.oci.names import RepositoryName
 
@@ -17,6 +17,30 @@ class Repository:
     name: RepositoryName
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A repository as people see it; `created_at` in microseconds since the epoch.
+
+    `listed_at` is None before its first manifest, and again when all of it was deleted.
+    """
+
+    id: int
+    name: str
+    owner: str
+    visibility: str
+    created_at: int
+    listed_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What is in a repository; `size` is the bytes of its blobs, each counted once."""
+
+    tags: int
+    manifests: int
+    size: int
+
+
 _BY_NAME: Final = Prepared(select(repositories.c.id).where(repositories.c.name == bindparam("name")))
 _PAGE: Final = Prepared(
     select(repositories.c.name)
@@ -24,8 +48,50 @@ _PAGE: Final = Prepared(
     .order_by(repositories.c.name)
     .limit(bindparam("most"))
 )
+_DEFAULT = func.coalesce(
+    select(accounts.c.visibility).where(accounts.c.name == bindparam("owned_by")).scalar_subquery(), "private"
+)
+"""The visibility that the owner wants new repositories to have; private where no account has that name."""
+
 _ADD: Final = Prepared(
-    lambda dialect: insert(dialect, repositories, "name", "owner", "created_at").on_conflict_do_nothing()
+    lambda dialect: (
+        insert(dialect, repositories, "name", "owner", "created_at")
+        .values(visibility=_DEFAULT)
+        .on_conflict_do_nothing()
+    )
+)
+_SHOW = select(
+    repositories.c.id,
+    repositories.c.name,
+    repositories.c.owner,
+    repositories.c.visibility,
+    repositories.c.created_at,
+    repositories.c.listed_at,
+)
+_SHOWN: Final = Prepared(_SHOW.where(repositories.c.name == bindparam("name")))
+_SHOWN_PAGE: Final = Prepared(
+    _SHOW.where(
+        repositories.c.listed_at.is_not(None),
+        repositories.c.name > bindparam("after"),
+        or_(bindparam("whose", type_=Text) == "", repositories.c.owner == bindparam("whose", type_=Text)),
+    )
+    .order_by(repositories.c.name)
+    .limit(bindparam("most"))
+)
+_COUNTS: Final = Prepared(
+    select(
+        select(func.count()).where(tags.c.repository_id == bindparam("repository")).scalar_subquery(),
+        select(func.count()).where(manifests.c.repository_id == bindparam("repository")).scalar_subquery(),
+        select(cast(func.coalesce(func.sum(blobs.c.size), 0), BigInteger))
+        .where(links.c.repository_id == bindparam("repository"), links.c.blob_id == blobs.c.id)
+        .scalar_subquery(),
+    )
+)
+_SET_VISIBILITY: Final = Prepared(
+    update(repositories).where(repositories.c.id == bindparam("repository")).values(visibility=bindparam("wanted"))
+)
+_RESET: Final = Prepared(
+    update(repositories).where(repositories.c.id == bindparam("repository")).values(listed_at=None, visibility=_DEFAULT)
 )
 _LIST: Final = Prepared(
     update(repositories)
@@ -51,7 +117,7 @@ def ensure(tx: Tx, name: RepositoryName, now: int) -> Repository:
     """
     found = find(tx, name)
     if found is None:
-        _ADD.run(tx, name=name.value, owner=name.owner, created_at=now)
+        _ADD.run(tx, name=name.value, owner=name.owner, created_at=now, owned_by=name.owner)
         found = find(tx, name)
         if found is None:
             raise LookupError(f"repository {name} was neither found nor made")
@@ -73,3 +139,27 @@ def list_in_catalog(tx: Tx, repository: Repository, now: int) -> None:
 def page(tx: Tx, after: str, most: int) -> list[str]:
     """At most `most` names of the catalog behind `after`, in byte order."""
     return [row[0] for row in _PAGE.all(tx, after=after, most=most)]
+
+
+def show(tx: Tx, name: RepositoryName) -> Shown | None:
+    row = _SHOWN.one(tx, name=name.value)
+    return Shown(*row) if row else None
+
+
+def shown_page(tx: Tx, owner: str, after: str, most: int) -> list[Shown]:
+    """At most `most` repositories of the catalog behind the name `after`; of one owner, or of all (empty)."""
+    return [Shown(*row) for row in _SHOWN_PAGE.all(tx, whose=owner, after=after, most=most)]
+
+
+def counts(tx: Tx, repository: int) -> Counts:
+    row = _COUNTS.one(tx, repository=repository)
+    return Counts(*row) if row else Counts(0, 0, 0)
+
+
+def set_visibility(tx: Tx, repository: int, visibility: str) -> None:
+    _SET_VISIBILITY.run(tx, repository=repository, wanted=visibility)
+
+
+def reset(tx: Tx, repository: Repository) -> None:
+    """As if nobody had ever pushed there: not in the catalog, and as visible as its owner wants new ones to be."""
+    _RESET.run(tx, repository=repository.id, owned_by=repository.name.owner)

@@ -10,6 +10,11 @@
     trash_*      what was deleted, for a while    jobs         when each job runs next, and who runs it
     state        what the registry remembers of itself, one value a name
 
+    accounts ──< members >── organisations       users, organisations and robots are accounts: one name, one owner
+         │          teams ──< team_members         of repositories
+         └──< tokens       grants                  a grant gives a subject actions on a pattern of repositories
+    signing_keys                                   whose bearer tokens we believe
+
 Times are microseconds since the epoch, UTC.  Names, tags and digests compare as bytes in either dialect
 (`COLLATE "C"`), because pages of a list are cut by comparison.  Bytes are the last column of their table, so
 that rows are read without them.  Live tables have no `deleted_at`: deletion moves rows to the trash.
@@ -70,6 +75,8 @@ repositories: Final = Table(
     _id(),
     Column("name", Word, nullable=False, unique=True),
     _word("owner"),
+    # Who may pull without a grant: private (nobody), internal (everyone signed in) or public.
+    Column("visibility", Word, nullable=False, server_default="private"),
     _time("created_at"),
     # Since the first manifest; the catalog lists no repository without it.
     _time("listed_at", nullable=True),
@@ -313,4 +320,113 @@ state: Final = Table(
     # JSON.
     Column("value", Text, nullable=False),
     _time("updated_at"),
+)
+
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    _id(),
+    # Also the first component of its repositories: users, organisations and robots share one namespace.
+    Column("name", Word, nullable=False, unique=True),
+    _word("kind"),
+    # 1 for those who may do everything.
+    Column("admin", Integer, nullable=False),
+    # The visibility of repositories that are made below its name.
+    _word("visibility"),
+    # Whose robot it is; null for users and organisations.
+    _of("owner_id", "accounts.id", nullable=True),
+    Column("description", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    _time("created_at"),
+    _time("disabled_at", nullable=True),
+    _time("expires_at", nullable=True),
+    # A bearer token issued before this is void.
+    _time("credentials_at"),
+    # argon2id, in its usual text form.
+    Column("password", Text),
+    Index(None, "owner_id"),
+    sqlite_autoincrement=True,
+)
+
+members: Final = Table(
+    "members",
+    metadata,
+    _of("organisation_id", "accounts.id"),
+    _of("account_id", "accounts.id"),
+    # owner or member.
+    _word("role"),
+    _time("since"),
+    PrimaryKeyConstraint("organisation_id", "account_id"),
+    Index(None, "account_id"),
+)
+
+teams: Final = Table(
+    "teams",
+    metadata,
+    _id(),
+    _of("organisation_id", "accounts.id"),
+    _word("name"),
+    _time("created_at"),
+    Index(None, "organisation_id", "name", unique=True),
+    sqlite_autoincrement=True,
+)
+
+team_members: Final = Table(
+    "team_members",
+    metadata,
+    _of("team_id", "teams.id"),
+    _of("account_id", "accounts.id"),
+    _time("since"),
+    PrimaryKeyConstraint("team_id", "account_id"),
+    Index(None, "account_id"),
+)
+
+grants: Final = Table(
+    "grants",
+    metadata,
+    _id(),
+    # account:ID, team:ID, everyone (who is signed in) or anyone.
+    _word("subject"),
+    # The first component of the pattern, or * where that is a wildcard: what decisions are looked up by.
+    _word("owner"),
+    _word("pattern"),
+    # Separated by commas.
+    _word("actions"),
+    Column("created_by", Text, nullable=False),
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    Index(None, "subject", "pattern", unique=True),
+    Index(None, "owner", "subject"),
+    sqlite_autoincrement=True,
+)
+
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    _id(),
+    _of("account_id", "accounts.id"),
+    _word("name"),
+    # personal, robot, refresh or invitation.
+    _word("kind"),
+    # SHA-256 of the secret, which has the entropy that makes a slow hash needless.
+    Column("secret_hash", Word, nullable=False, unique=True),
+    # JSON: what it is limited to; null where it may do what its account may.
+    Column("scopes", Text),
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("used_at", nullable=True),
+    Column("used_from", Text),
+    Index(None, "account_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+signing_keys: Final = Table(
+    "signing_keys",
+    metadata,
+    Column("id", Word, primary_key=True),
+    # JSON Web Key, as others may read it.
+    Column("public", Text, nullable=False),
+    # Encrypted by the secret that the data folder or http.secret holds.
+    Column("private", Text, nullable=False),
+    _time("created_at"),
 )

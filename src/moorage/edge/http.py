@@ -32,6 +32,8 @@ STATUS: Final[dict[Code, int]] = {
     Code.RANGE_INVALID: 416,
     Code.UNAVAILABLE: 503,
     Code.UNKNOWN: 500,
+    Code.ACCOUNT_UNKNOWN: 404,
+    Code.CONFLICT: 409,
     Code.HEADERS_TOO_LARGE: 431,
     Code.MANIFEST_TOO_LARGE: 413,
     Code.PATH_UNKNOWN: 404,

@@ -7,6 +7,7 @@ from typing import Final
 
 from moorage.edge.dress import beneath
 from moorage.edge.http import Handler, Request, Response, render
+from moorage.edge.token import KEYS, PATHS, TokenEndpoint
 from moorage.errors import Code, RegistryError
 from moorage.telemetry import begin_request, logger
 from moorage.telemetry.metrics import exposition
@@ -20,8 +21,14 @@ log: Final = logger("moorage.health")
 _ALIVE: Final = frozenset({"/livez", "/healthz", "/startupz"})
 
 
-def front(v2: Handler, checks: Checks, prefix: str = "/") -> Handler:
-    """The whole of HTTP: `/v2`, below a prefix if there is one, and health, which is always at the root."""
+def front(
+    v2: Handler,
+    checks: Checks,
+    prefix: str = "/",
+    tokens: TokenEndpoint | None = None,
+    api: Handler | None = None,
+) -> Handler:
+    """The whole of HTTP: `/v2`, below a prefix if there is one; the others are always at the root."""
     base = f"{prefix}v2"
     below = f"{base}/"
     if prefix != "/":
@@ -32,6 +39,10 @@ def front(v2: Handler, checks: Checks, prefix: str = "/") -> Handler:
         path = request.path
         if path.startswith(below) or path == base:
             return await v2(request)
+        if tokens is not None and (path in PATHS or path == KEYS):
+            return await tokens.respond(request)
+        if api is not None and path.startswith("/api/"):
+            return await api(request)
         answer = await _health(request, checks)
         return answer or _nothing(f"there is nothing at this address; the registry is at {below}")
 

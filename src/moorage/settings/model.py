@@ -91,6 +91,12 @@ class Silly(Section):
     """The name of the service."""
 
 
+def _token_life(value: timedelta) -> timedelta:
+    if not timedelta(minutes=1) <= value <= timedelta(hours=1):
+        raise ValueError("must be one minute to one hour")
+    return value
+
+
 class Auth(Section):
     choices: ClassVar = ("htpasswd", "token", "silly", "none", "open")
 
@@ -99,9 +105,13 @@ class Auth(Section):
     token: Token | None = None
     """Tokens of a service outside."""
     silly: Silly | None = None
-    """For tests only: any Authorization header opens every door."""
+    """Docker Registry's provider for tests, which opens to any Authorization header: refused at start."""
     open: bool = False
-    """Let everybody pull and push. Without this and without a provider the registry is closed."""
+    """Let everybody pull and push. Without this and without a provider, the registry's own accounts sign in."""
+    tokenlife: Annotated[Duration, AfterValidator(_token_life)] = timedelta(minutes=30)
+    """How long a bearer token is good for: one minute to one hour. Uploads that have begun go on."""
+    refreshtokens: bool = False
+    """Give a refresh token to clients that ask for one at login, so that docker keeps that instead of the password."""
 
     @model_validator(mode="before")
     @classmethod
@@ -241,6 +251,12 @@ class Scrub(Section):
     """How often to look whether that is due, and whether bytes that could not be read are back."""
 
 
+def _some_life(value: timedelta) -> timedelta:
+    if value < timedelta(minutes=1):
+        raise ValueError("must be one minute or more")
+    return value
+
+
 class Limits(Section):
     manifest_bytes: Annotated[Size, Field(ge=1024)] = 4 * 1024 * 1024
     """The largest manifest, in bytes."""
@@ -260,8 +276,15 @@ class Limits(Section):
     """How many tags one manifest push may name."""
 
 
+class Accounts(Section):
+    signup: Annotated[Literal["off", "invite", "open"], lowercase] = "off"
+    """Who may make themselves an account: off, invite (whom an administrator sends an invitation), open (anyone)."""
+    tokenlife: Annotated[Duration, AfterValidator(_some_life)] | None = None
+    """The longest that a new token of a user or robot may live, and how long it does unless asked. Unset: no end."""
+
+
 class Admin(Section):
-    password: Annotated[Secret, Ignored("there are no accounts in this version")] = None
+    password: Secret = None
     """The first administrator's password, used when the account is made. Unset: one is made up and printed once."""
 
 
@@ -286,6 +309,7 @@ class Settings(Section):
     scrub: Scrub = Scrub()
     limits: Limits = Limits()
     admin: Admin = Admin()
+    accounts: Accounts = Accounts()
     proxy: Annotated[Unread, Ignored("pulling through from another registry is not part of this version")] = None
     """Docker Registry's pull-through cache."""
     notifications: Annotated[Unread, Ignored("sending events is not part of this version")] = None

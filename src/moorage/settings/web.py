@@ -185,8 +185,8 @@ class HTTP(Section):
     """The path in front of `/v2/`, with a slash at both ends."""
     host: Annotated[str, AfterValidator(_public_url)] | None = None
     """The URL that clients reach the registry by, for the lines to copy. Location headers name no host."""
-    secret: Annotated[Secret, Ignored("uploads live in the database, so their state needs no signature")] = None
-    """Docker Registry's signature of upload states."""
+    secret: Secret = None
+    """What signing keys are sealed with; the same for all replicas. Unset: a file in the data folder."""
     relativeurls: Annotated[bool, Ignored("Location headers are always relative to the host")] = False
     """Docker Registry's choice of relative Location headers."""
     draintimeout: Duration = timedelta(seconds=5)

@@ -1,9 +1,10 @@
 """end-8, end-12 and the catalog: lists in pages."""
 
 import json
+from functools import partial
 from urllib.parse import quote, urlencode
 
-from moorage.access.permit import CatalogPermit
+from moorage.access.actor import Identity
 from moorage.access.rules import Rules
 from moorage.core import discover
 from moorage.core.discover import Page
@@ -24,10 +25,11 @@ async def tags(call: Call) -> Response:
     return _names(f"/v2/{name}/tags/list", {"name": name, "tags": page.names}, page)
 
 
-async def catalog(registry: Registry, rules: Rules, request: Request, permit: CatalogPermit, most: int) -> Response:
+async def catalog(registry: Registry, rules: Rules, request: Request, identity: Identity, most: int) -> Response:
     """Docker Registry's list of repositories, of those the actor may see."""
+    permit = await rules.permit_catalog(identity)
     size, after = _page(request)
-    page = await discover.catalog_page(registry, permit, rules.visible, size, after, most)
+    page = await discover.catalog_page(registry, permit, partial(rules.visible, identity), size, after, most)
     return _names("/v2/_catalog", {"repositories": page.names}, page)
 
 

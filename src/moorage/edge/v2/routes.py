@@ -8,10 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from moorage.access.actor import Actor
-from moorage.access.permit import Action, CatalogPermit, Permit
-from moorage.access.rules import Rules, authenticate
+from moorage.access.action import Action
+from moorage.access.actor import Identity
+from moorage.access.permit import Permit
+from moorage.access.rules import Rules
+from moorage.access.scopes import CATALOG, needed
 from moorage.core.registry import Registry
+from moorage.edge.challenge import Challenge
 from moorage.edge.http import STATUS, Request, Response, render
 from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName, shown
@@ -27,7 +30,7 @@ class Call:
     registry: Registry
     rules: Rules
     request: Request
-    actor: Actor
+    identity: Identity
     rest: str
     permit: Permit
     settings: "V2"
@@ -48,7 +51,7 @@ class V2:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
-Catalog = Callable[[Registry, Rules, Request, CatalogPermit, int], Awaitable[Response]]
+Catalog = Callable[[Registry, Rules, Request, Identity, int], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,17 @@ class Row:
 class Router:
     """Finds the row, mints the permit, calls the handler, and renders what it raises."""
 
-    def __init__(self, registry: Registry, rules: Rules, rows: dict[str, Row], catalog: Catalog, v2: V2) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        rules: Rules,
+        rows: dict[str, Row],
+        catalog: Catalog,
+        v2: V2,
+        challenge: Challenge | None = None,
+    ) -> None:
         self._registry, self._rules, self._rows, self._catalog, self._v2 = registry, rules, rows, catalog, v2
+        self._challenge = challenge
 
     async def respond(self, request: Request) -> Response:
         """Answer any request below `/v2`.  Raises only `Interrupted`."""
@@ -77,15 +89,38 @@ class Router:
             return await self._dispatch(request)
         except RegistryError as error:
             # Not kept in a variable here: its traceback has this frame, and what the request held would stay with both.
-            return _refusal(request, _as_read(error) if request.method in {"GET", "HEAD"} else error)
+            return self._refusal(request, _as_read(error) if request.method in {"GET", "HEAD"} else error)
+
+    def _refusal(self, request: Request, error: RegistryError) -> Response:
+        if request.method == "OPTIONS" and "allow" in error.detail:
+            # What browsers ask before a request from another site; what they are told is in http.headers.
+            return Response(200, _headers(error))
+        if STATUS[error.code] >= 500:
+            log.warning("a request failed", code=error.code.name, error=error.message, cause=str(error.__cause__))
+        return render(error, *_headers(error), *self._challenged(request, error))
+
+    def _challenged(self, request: Request, error: RegistryError) -> list[tuple[str, str]]:
+        if error.code is not Code.UNAUTHORIZED or self._challenge is None:
+            return []
+        return [("WWW-Authenticate", self._challenge.header(request, error))]
+
+    async def _identify(self, request: Request, scope: str | None) -> Identity:
+        """Who is asking.  What proves nothing is refused with the scope that would be needed."""
+        try:
+            identity = await self._rules.authenticate(request.header("authorization"), request.peer)
+        except RegistryError as error:
+            if error.code is Code.UNAUTHORIZED and scope is not None:
+                error.detail.setdefault("scope", scope)
+            raise
+        request.facts["actor"] = identity.actor.name
+        return identity
 
     async def _dispatch(self, request: Request) -> Response:
         path = request.path[3:]
-        actor = authenticate()
         if path in {"", "/"}:
-            return _ping(request)
+            return await self._ping(request)
         if path in {"/_catalog", "/_catalog/"}:
-            return await self._list(request, actor)
+            return await self._list(request)
         name, noun, rest = split(path[1:])
         row = self._rows[noun]
         request.route = row.template
@@ -96,21 +131,31 @@ class Router:
         request.facts["repo"] = name
         request.facts["ref"] = rest
         handler, action = found
-        permit = self._rules.permit(actor, repository, action)
-        request.facts["actor"] = actor.name
+        identity = await self._identify(request, needed(repository, action))
+        permit = await self._rules.permit(identity, repository, action)
         try:
-            return await handler(Call(self._registry, self._rules, request, actor, rest, permit, self._v2))
+            return await handler(Call(self._registry, self._rules, request, identity, rest, permit, self._v2))
         except RegistryError as error:
             if error.code is not Code.UNSUPPORTED:
                 raise
             return render(error, ("Allow", ", ".join(sorted(row.methods.keys() - {request.method}))))
 
-    async def _list(self, request: Request, actor: Actor) -> Response:
+    async def _list(self, request: Request) -> Response:
         request.route = "/v2/_catalog"
         if request.method not in {"GET", "HEAD"}:
             raise not_allowed(request, {"GET": None, "HEAD": None})
-        permit: CatalogPermit = self._rules.permit_catalog(actor)
-        return await self._catalog(self._registry, self._rules, request, permit, self._v2.catalog_most)
+        identity = await self._identify(request, CATALOG)
+        return await self._catalog(self._registry, self._rules, request, identity, self._v2.catalog_most)
+
+    async def _ping(self, request: Request) -> Response:
+        """end-1: clients learn here whether, and where, they have to sign in."""
+        request.route = "/v2/"
+        if request.method not in {"GET", "HEAD"}:
+            raise not_allowed(request, {"GET": None, "HEAD": None})
+        identity = await self._identify(request, None)
+        if self._challenge is not None and not identity.known:
+            raise RegistryError(Code.UNAUTHORIZED, "nobody is signed in; sign in (docker login), or ask for a token")
+        return Response(200, [("Content-Type", "application/json")], b"{}")
 
 
 _SANDBOX: Final = ("Content-Security-Policy", "default-src 'none'; sandbox")
@@ -171,15 +216,6 @@ def _headers(error: RegistryError) -> list[tuple[str, str]]:
     return []
 
 
-def _refusal(request: Request, error: RegistryError) -> Response:
-    if request.method == "OPTIONS" and "allow" in error.detail:
-        # What browsers ask before a request from another site; what they are told is in http.headers.
-        return Response(200, _headers(error))
-    if STATUS[error.code] >= 500:
-        log.warning("a request failed", code=error.code.name, error=error.message, cause=str(error.__cause__))
-    return render(error, *_headers(error))
-
-
 def _as_read(error: RegistryError) -> RegistryError:
     """What can't have been pushed isn't here: to readers an impossible name is an unknown one (404).
 
@@ -188,10 +224,3 @@ def _as_read(error: RegistryError) -> RegistryError:
     """
     code = _ABSENT.get(error.code)
     return error if code is None else RegistryError(code, error.message, **error.detail)
-
-
-def _ping(request: Request) -> Response:
-    request.route = "/v2/"
-    if request.method not in {"GET", "HEAD"}:
-        raise not_allowed(request, {"GET": None, "HEAD": None})
-    return Response(200, [("Content-Type", "application/json")], b"{}")

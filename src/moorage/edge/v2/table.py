@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from moorage.access.permit import Action
+from moorage.access.action import Action
 from moorage.edge.v2 import blobs, lists, manifests, uploads
 from moorage.edge.v2.routes import Row
 

@@ -1,6 +1,7 @@
 """end-4, end-5, end-6, end-11, end-13, end-14: uploads and mounts."""
 
-from moorage.access.permit import Action
+from moorage.access.action import Action
+from moorage.access.scopes import needed
 from moorage.core import upload as deeds
 from moorage.core.upload import Upload
 from moorage.edge.http import Response, render
@@ -68,15 +69,22 @@ async def cancel(call: Call) -> Response:
 
 
 async def _mount(call: Call, digest: Digest, source: str | None) -> bool:
-    """Mount from the named repository, or from any that the actor may read; a refusal is no error."""
+    """Mount from the named repository, or from any that the token covers; a refusal is no error.
+
+    But where the actor may read the named one and only the token was not asked for it, saying so saves an upload.
+    """
     try:
         names = [RepositoryName.parse(source)] if source else await deeds.holders(call.registry, call.permit, digest)
     except RegistryError:
         return False
     for name in names:
-        if not call.rules.visible(call.actor, name):
+        try:
+            permit = await call.rules.permit(call.identity, name, Action.PULL)
+        except RegistryError as error:
+            if source is not None and error.detail.get("error") == "insufficient_scope":
+                both = f"{needed(call.permit.repository, Action.PUSH)} {error.detail['scope']}"
+                raise RegistryError(error.code, error.message, **{**error.detail, "scope": both}) from error
             continue
-        permit = call.rules.permit(call.actor, name, Action.PULL)
         if await deeds.mount(call.registry, call.permit, permit, digest):
             return True
     return False

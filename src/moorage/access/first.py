@@ -1,0 +1,96 @@
+"""The first start: an administrator, and the secret that signing keys are sealed with.  No default password exists."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from moorage.access.passwords import Passwords, check_strength
+from moorage.db import accounts, events, generation
+from moorage.db.engine import Database, Tx
+from moorage.errors import Code, RegistryError
+
+ADMIN: Final = "admin"
+PASSWORD_FILE: Final = "initial-admin-password"  # noqa: S105 - its name
+_SECRET_FILE: Final = "secret"  # noqa: S105 - its name
+_LETTERS: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz"
+"""Without those that are taken for one another."""
+
+
+def first_administrator(db: Database, passwords: Passwords, data: Path, given: str | None, now: int) -> bool:
+    """Make the first administrator where there is none; whether its password was made up.
+
+    That is kept in the data folder, for its owner alone, until it is changed; it is written before the account, so
+    that no crash leaves an account whose password nobody knows.  Raises REQUEST_INVALID for a given one that is weak,
+    UNAVAILABLE where it cannot be kept.
+    """
+    if db.read_now(accounts.administrators):
+        return False
+    if given is not None:
+        check_strength(given)
+    password = given or _kept(data / PASSWORD_FILE)
+    made = db.write_now(_add, passwords.hash_now(password), now)
+    if not made and given is None:
+        forget_first_password(data)  # another replica was faster
+    return made and given is None
+
+
+def forget_first_password(data: Path) -> None:
+    """The made-up password is good no longer: nothing is to be read there."""
+    with suppress(OSError):
+        (data / PASSWORD_FILE).unlink()
+
+
+def sealing_secret(data: Path, given: str | None) -> bytes:
+    """What signing keys are sealed with: `http.secret`, or a file in the data folder, made where it is missing."""
+    if given:
+        return given.encode()
+    path = data / _SECRET_FILE
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    _keep(path, secrets.token_hex(32))
+    return path.read_bytes()
+
+
+def _add(tx: Tx, kept: str, now: int) -> bool:
+    if accounts.administrators(tx):
+        return False
+    if accounts.add(tx, ADMIN, "user", "system", now, admin=True, password=kept) is None:
+        raise RegistryError(
+            Code.UNAVAILABLE,
+            f"there is no administrator, and the name '{ADMIN}' is taken by an account that is none: "
+            "make one with `moorage user admin NAME` on this machine",
+        )
+    generation.change(tx, now)
+    events.append(tx, "account.created", "", "system", {"name": ADMIN, "admin": True}, now)
+    return True
+
+
+def _kept(path: Path) -> str:
+    """The password that stands there, as from a start that was killed; else a new one, written there."""
+    if not path.exists():
+        _keep(path, "".join(secrets.choice(_LETTERS) for _ in range(20)))
+    return path.read_text().strip()
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, durably, and never over another's."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(f"{text}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(beside, path)
+        beside.unlink()
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as reason:
+        raise RegistryError(
+            Code.UNAVAILABLE, f"{path.name} cannot be written to the data folder: {reason.strerror}"
+        ) from reason

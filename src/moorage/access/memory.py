@@ -1,0 +1,44 @@
+"""What has been decided, for as long as nothing that it rests on has changed.
+
+Every write that can change a decision raises the access generation (`moorage.db.generation`); whoever sees another
+generation begins a new memory.  What was being decided meanwhile is remembered in the old one, and goes with it.
+"""
+
+from typing import Final
+
+from moorage.access.actor import Identity
+from moorage.access.permit import Permit
+from moorage.oci.names import RepositoryName
+
+_MOST: Final = 16_384
+"""Entries of either kind; behind that all are forgotten, which only costs time."""
+
+
+class Memory:
+    """Decisions of one access generation."""
+
+    __slots__ = ("_identities", "_permits", "generation")
+
+    def __init__(self, generation: object) -> None:
+        self.generation = generation
+        self._identities: dict[str, Identity] = {}
+        self._permits: dict[tuple[Identity, RepositoryName], Permit] = {}
+
+    def identity(self, credentials: str, now: float) -> Identity | None:
+        """Who an Authorization header proved, until that expires; `now` in seconds since the epoch."""
+        found = self._identities.get(credentials)
+        return found if found is not None and found.until > now else None
+
+    def remember_identity(self, credentials: str, identity: Identity) -> None:
+        if len(self._identities) >= _MOST:
+            self._identities.clear()
+            self._permits.clear()
+        self._identities[credentials] = identity
+
+    def permit(self, identity: Identity, repository: RepositoryName) -> Permit | None:
+        return self._permits.get((identity, repository))
+
+    def remember_permit(self, identity: Identity, permit: Permit) -> None:
+        if len(self._permits) >= _MOST:
+            self._permits.clear()
+        self._permits[identity, permit.repository] = permit

@@ -1,0 +1,313 @@
+"""Robots, tokens, rules and repositories."""
+
+import pytest
+
+from moorage.access import management
+from moorage.access.action import Action
+from moorage.access.actor import OPERATOR
+from moorage.access.permit import AdminPermit, GrantPermit, OwnerPermit, PersonalPermit, _Seal
+from moorage.access.secrets import is_secret
+from moorage.db import repositories as rows
+from moorage.errors import Code
+from moorage.features.accounts import explaining, grants, organisations, repositories, robots, tokens, users
+from moorage.oci.names import RepositoryName
+from moorage.oci.pattern import Pattern
+from tests.features.accounts.test_people import ADMIN, PASSWORD, people, refused
+
+APP = RepositoryName.parse("acme/app")
+ACME = management.owner(OPERATOR, "acme")
+
+
+@pytest.fixture
+async def acme(house):
+    await people(house, "alice", "bob")
+    await organisations.create(house.desk, ADMIN, "acme", "alice")
+    return house
+
+
+async def grant(house, identity, subject, pattern, actions, **more):
+    permit = await management.granting(house.desk.authority, identity, Pattern.parse(pattern))
+    return await grants.put(house.desk, permit, subject, actions, **more)
+
+
+@pytest.mark.parametrize("kind", [AdminPermit, OwnerPermit, PersonalPermit, GrantPermit])
+def test_permits_are_made_by_management_alone(kind):
+    fields = [None] * (len(kind.__dataclass_fields__) - 1)
+    with pytest.raises(TypeError):
+        kind(*fields, _Seal())
+
+
+async def test_a_robot_pushes_within_its_owner_and_nowhere_else(acme):
+    made = await robots.create(acme.desk, ACME, "ci", ["acme/*:pull,push"])
+    assert is_secret(made.secret)
+    assert made.secret.startswith("mrgr_")
+    robot = await acme.who("acme.ci", made.secret)
+    authority = acme.desk.authority
+    assert (await authority.permit(robot, APP, Action.PUSH)).may(Action.PUSH)
+    with refused(Code.DENIED) as told:
+        await authority.permit(robot, RepositoryName.parse("other/app"), Action.PUSH)
+    assert told.message == (
+        "acme.ci (the token '1') may not push to other/app: no rule gives push there; "
+        "an owner of other or an administrator can grant it"
+    )
+    with refused(Code.REQUEST_INVALID):
+        await grant(acme, OPERATOR, "acme.ci", "other/app", "pull")
+    with refused(Code.DENIED):
+        management.owner(robot, "acme")
+
+
+@pytest.mark.parametrize("rule", ["other/*:push", "**:pull", "acme/*", "acme/*:fly", "acme//x:pull"])
+async def test_a_robot_with_a_bad_rule_is_not_made_at_all(acme, rule):
+    with refused(Code.NAME_INVALID if "//" in rule else Code.REQUEST_INVALID):
+        await robots.create(acme.desk, ACME, "ci", ["acme/*:pull", rule])
+    assert (await robots.page(acme.desk, ACME, "", 10)).entries == []
+
+
+async def test_rotation_leaves_the_old_secret_a_grace_and_no_third(acme):
+    first = (await robots.create(acme.desk, ACME, "ci", [])).secret
+    second = (await robots.rotate(acme.desk, ACME, "acme.ci", grace=3600)).secret
+    await acme.who("acme.ci", first)
+    await acme.who("acme.ci", second)
+    third = (await robots.rotate(acme.desk, ACME, "acme.ci", grace=60)).secret
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("acme.ci", first)
+    await acme.who("acme.ci", second)
+    acme.clock.pass_(61)
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("acme.ci", second)
+    await robots.rotate(acme.desk, ACME, "acme.ci")
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("acme.ci", third)
+    assert [one.name for one in (await tokens.page(acme.desk, OPERATOR, "acme.ci")).entries] == ["4"]
+
+
+async def test_a_rotation_never_lets_an_old_secret_live_longer(acme):
+    first = (await robots.create(acme.desk, ACME, "ci", [], expires_in=60)).secret
+    await robots.rotate(acme.desk, ACME, "acme.ci", grace=3600)
+    acme.clock.pass_(61)
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("acme.ci", first)
+    await robots.rotate(acme.desk, ACME, "acme.ci", grace=3600)
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("acme.ci", first)
+
+
+async def test_a_robot_is_shut_out_with_its_owner(acme):
+    bob = management.owner(await acme.who("bob"), "bob")
+    secret = (await robots.create(acme.desk, bob, "ci", ["bob/*:push"])).secret
+    await users.set_disabled(acme.desk, ADMIN, "bob", disabled=True)
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("bob.ci", secret)
+    with refused(Code.CONFLICT):
+        await robots.rotate(acme.desk, management.owner(OPERATOR, "bob"), "bob.ci")
+
+
+async def test_a_robot_that_is_gone_leaves_nothing_to_its_successor(acme):
+    first = (await robots.create(acme.desk, ACME, "ci", ["acme/**:push"])).secret
+    await robots.remove(acme.desk, ACME, "acme.ci")
+    again = (await robots.create(acme.desk, ACME, "ci", [])).secret
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("acme.ci", first)
+    with refused(Code.DENIED):
+        await acme.desk.authority.permit(await acme.who("acme.ci", again), APP, Action.PUSH)
+
+
+async def test_the_robot_of_another_is_not_there(acme):
+    await robots.create(acme.desk, ACME, "ci", [])
+    other = management.owner(await acme.who("bob"), "bob")
+    for deed in (robots.rotate(acme.desk, other, "acme.ci"), robots.remove(acme.desk, other, "acme.ci"),
+                 robots.show(acme.desk, other, "acme.ci")):  # fmt: skip
+        with refused(Code.ACCOUNT_UNKNOWN):
+            await deed
+
+
+async def test_a_token_does_what_it_is_for_and_makes_no_other(acme):
+    alice = await acme.who("alice")
+    made = await tokens.create(acme.desk, management.personal(alice, "alice"), "laptop", ["acme/*:pull"])
+    assert made.token.scopes == ["acme/*:pull"]
+    limited = await acme.who("alice", made.secret)
+    authority = acme.desk.authority
+    with refused(Code.DENIED) as told:
+        await authority.permit(limited, APP, Action.PUSH)
+    assert "the credential was made for less" in told.message
+    for mint in (management.personal, management.owner):
+        with refused(Code.DENIED):
+            mint(limited, "alice")
+    with refused(Code.DENIED):
+        await grant(acme, limited, "bob", "acme/app", "pull")
+    with refused(Code.DENIED):
+        await grant(acme, limited, "bob", "acme/*", "pull")
+
+
+async def test_a_token_with_manage_rules_just_what_it_names(acme):
+    alice = await acme.who("alice")
+    permit = management.personal(alice, "alice")
+    whole = await acme.who("alice", (await tokens.create(acme.desk, permit, "a", ["acme/**:manage"])).secret)
+    one = await acme.who("alice", (await tokens.create(acme.desk, permit, "b", ["acme/app:manage"])).secret)
+    assert management.owner(whole, "acme").owner == "acme"
+    await grant(acme, one, "bob", "acme/app", "pull")
+    for mint, name in ((management.owner, "acme"), (management.personal, "alice")):
+        with refused(Code.DENIED):
+            mint(one, name)
+    with refused(Code.DENIED):
+        management.owner(whole, "alice")
+
+
+async def test_tokens_end_by_the_clock_and_by_the_operators_word(acme):
+    permit = management.personal(await acme.who("alice"), "alice")
+    made = await tokens.create(acme.desk, permit, "short", [], expires_in=60)
+    await acme.who("alice", made.secret)
+    with refused(Code.CONFLICT):
+        await tokens.create(acme.desk, permit, "short", [])
+    acme.clock.pass_(61)
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("alice", made.secret)
+    assert [one.expired for one in (await tokens.page(acme.desk, OPERATOR, "alice")).entries] == [True]
+    acme.with_(token_life=3600 * 1_000_000)
+    await tokens.create(acme.desk, permit, "short", [])
+    with refused(Code.REQUEST_INVALID) as told:
+        await tokens.create(acme.desk, permit, "long", [], expires_in=3601)
+    assert "3600 seconds here at the most (accounts.tokenlife)" in told.message
+    acme.clock.pass_(3601)
+    assert [one.expired for one in (await tokens.page(acme.desk, OPERATOR, "alice")).entries] == [True]
+
+
+async def test_a_token_is_revoked_by_its_own_account_alone(acme):
+    alice, bob = await acme.who("alice"), await acme.who("bob")
+    made = await tokens.create(acme.desk, management.personal(alice, "alice"), "x", [])
+    for identity, name in ((bob, "alice"), (bob, "bob"), (alice, "nobody")):
+        with refused(Code.ACCOUNT_UNKNOWN):
+            await tokens.revoke(acme.desk, identity, name, made.token.id)
+    await acme.who("alice", made.secret)
+    await tokens.revoke(acme.desk, alice, "alice", made.token.id)
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("alice", made.secret)
+    with refused(Code.ACCOUNT_UNKNOWN):
+        await tokens.revoke(acme.desk, alice, "alice", made.token.id)
+
+
+async def test_a_limited_token_ends_itself_and_no_other(acme):
+    alice = await acme.who("alice")
+    permit = management.personal(alice, "alice")
+    made = await tokens.create(acme.desk, permit, "ci", ["acme/*:pull"])
+    other = await tokens.create(acme.desk, permit, "laptop", [])
+    limited = await acme.who("alice", made.secret)
+    with refused(Code.DENIED):
+        await tokens.page(acme.desk, limited, "alice")
+    with refused(Code.DENIED):
+        await tokens.revoke(acme.desk, limited, "alice", other.token.id)
+    await tokens.revoke(acme.desk, limited, "alice", made.token.id)
+    with refused(Code.REQUEST_INVALID):
+        await tokens.create(acme.desk, permit, "many", ["acme/*:pull"] * 101)
+
+
+async def test_no_administrator_makes_a_token_of_somebody_else(acme):
+    await users.create(acme.desk, ADMIN, "root", PASSWORD, admin=True)
+    with refused(Code.DENIED):
+        management.personal(await acme.who("root"), "alice")
+
+
+async def test_whoever_manages_a_repository_lets_others_into_just_that(acme):
+    await grant(acme, OPERATOR, "bob", "acme/app", "owner")
+    bob = await acme.who("bob")
+    made = await grant(acme, bob, "everyone", "acme/app", "reader")
+    assert (made.subject, made.role, made.created_by) == ("everyone", "reader", "bob")
+    for pattern, code in (("acme/*", Code.DENIED), ("**", Code.DENIED), ("acme/other", Code.NAME_UNKNOWN)):
+        with refused(code):
+            await grant(acme, bob, "bob", pattern, "owner")
+    elsewhere = await grant(acme, OPERATOR, "alice", "acme/*", "pull")
+    with refused(Code.ACCOUNT_UNKNOWN):
+        await grants.revoke(acme.desk, bob, elsewhere.id)
+    with refused(Code.ACCOUNT_UNKNOWN):
+        await grants.revoke(acme.desk, bob, 9999)
+    await grants.revoke(acme.desk, bob, made.id)
+
+
+async def test_a_rule_bites_at_once_and_ends_by_the_clock(acme):
+    bob, authority = await acme.who("bob"), acme.desk.authority
+    made = await grant(acme, OPERATOR, "bob", "acme/app", "pull", expires_in=60)
+    await authority.permit(bob, APP, Action.PULL)
+    acme.clock.pass_(61)
+    with refused(Code.NAME_UNKNOWN):
+        await authority.permit(bob, APP, Action.PULL)
+    await grant(acme, OPERATOR, "bob", "acme/app", "pull,push")
+    await authority.permit(bob, APP, Action.PUSH)
+    await grants.revoke(acme.desk, OPERATOR, made.id)
+    with refused(Code.DENIED):
+        await authority.permit(bob, APP, Action.PUSH)
+    kinds = [kind for kind, _, _ in acme.events()]
+    assert kinds[-3:] == ["access.granted", "access.granted", "access.revoked"]
+
+
+@pytest.mark.parametrize(
+    ("subject", "pattern", "actions", "code"),
+    [
+        ("nobody", "acme/app", "pull", Code.ACCOUNT_UNKNOWN),
+        ("acme/nothing", "acme/app", "pull", Code.ACCOUNT_UNKNOWN),
+        ("acme", "acme/app", "pull", Code.ACCOUNT_UNKNOWN),
+        ("anyone", "acme/app", "push", Code.REQUEST_INVALID),
+        ("bob", "acme/app", "fly", Code.REQUEST_INVALID),
+    ],
+)
+async def test_a_bad_rule_is_told_and_not_made(acme, subject, pattern, actions, code):
+    with refused(code):
+        await grant(acme, OPERATOR, subject, pattern, actions)
+    assert (await grants.of_owner(acme.desk, ACME, 0, 10)).entries == []
+
+
+async def test_a_new_repository_is_as_visible_as_its_owner_says(acme):
+    def made(tx, name):
+        rows.list_in_catalog(tx, rows.ensure(tx, RepositoryName.parse(name), 1), 1)
+        return rows.show(tx, RepositoryName.parse(name)).visibility
+
+    await organisations.set_visibility(acme.desk, ACME, "internal")
+    assert acme.db.write_now(made, "acme/app") == "internal"
+    assert acme.db.write_now(made, "nobodys/app") == "private"
+    await organisations.create(acme.desk, ADMIN, "library", None, visibility="public")
+    assert acme.db.write_now(made, "busybox") == "public"
+    await acme.desk.authority.permit(await acme.who("bob"), APP, Action.PULL)
+    permit = await acme.desk.authority.permit_manage(await acme.who("alice"), APP)
+    assert (await repositories.set_visibility(acme.desk, permit, "private")).visibility == "private"
+    with refused(Code.NAME_UNKNOWN):
+        await acme.desk.authority.permit(await acme.who("bob"), APP, Action.PULL)
+    with refused(Code.REQUEST_INVALID):
+        await repositories.set_visibility(acme.desk, permit, "secret")
+
+
+async def test_a_repository_that_one_may_not_see_is_not_there_for_managers_either(acme):
+    bob = await acme.who("bob")
+    acme.db.write_now(rows.ensure, APP, 1)
+    for name in ("acme/app", "acme/nothing"):
+        with refused(Code.NAME_UNKNOWN) as told:
+            await acme.desk.authority.permit_manage(bob, RepositoryName.parse(name))
+        assert told.message.replace(name, "X") == (
+            "there is no repository X, or you may not see it; its owner, acme, can let you in"
+        )
+
+
+async def test_an_explanation_gives_every_reason_by_the_names_people_know(acme):
+    await grant(acme, OPERATOR, "bob", "acme/*", "writer")
+    permit = await acme.desk.authority.permit_manage(OPERATOR, APP)
+    told = await explaining.explain(acme.desk, permit, "bob", "push")
+    assert (told.allowed, [one.why for one in told.reasons]) == (True, ["bob has writer on acme/*"])
+    refused_ = await explaining.explain(acme.desk, permit, "bob", "delete")
+    assert refused_.summary == (
+        "bob may not delete in acme/app: no rule gives delete; an owner of acme or an administrator can grant it"
+    )
+    await users.set_disabled(acme.desk, ADMIN, "bob", disabled=True)
+    locked = await explaining.explain(acme.desk, permit, "bob", "push")
+    assert (locked.allowed, "is disabled" in locked.summary) == (False, True)
+    with refused(Code.ACCOUNT_UNKNOWN):
+        await explaining.explain(acme.desk, permit, "nobody", "push")
+
+
+async def test_every_deed_is_an_event_of_whoever_did_it(acme):
+    alice = await acme.who("alice")
+    await robots.create(acme.desk, management.owner(alice, "acme"), "ci", ["acme/*:push"])
+    await tokens.create(acme.desk, management.personal(alice, "alice"), "x", [])
+    told = acme.events()
+    assert [kind for kind, _, _ in told] == [
+        "account.created", "account.created", "organisation.created", "robot.created", "token.created",
+    ]  # fmt: skip
+    assert [actor for _, actor, _ in told] == ["operator"] * 3 + ["alice"] * 2
+    assert "mrg" not in str(told)
