@@ -153,17 +153,7 @@ def beside(settings: Settings) -> tuple[Api, Database]:
     It is asked by `Api.answer`, and the database is the caller's to close.  Raises UNAVAILABLE where there is nothing
     yet, or what there is another version's.
     """
-    where = redact_url(settings.database_url)
-    if (
-        settings.database_url.startswith("sqlite")
-        and not Path(settings.database_url.removeprefix("sqlite:///")).exists()
-    ):
-        raise RegistryError(Code.UNAVAILABLE, f"there is no registry at {where}; name a server with --host")
-    if current(settings.database_url) != HEAD:
-        raise RegistryError(
-            Code.UNAVAILABLE, f"the database {where} is another version's; start `moorage serve` of this version first"
-        )
-    db = open_database(settings.database_url)
+    db = _existing(settings)
     registry = Registry(db, MemoryStore(), _policy(settings))
     return Api(_desk(settings, registry, Authority(db, NoCredentials(), registry.now), Passwords())), db
 
@@ -184,19 +174,28 @@ def open_registry(settings: Settings) -> Registry:
     """
     if settings.ephemeral:
         raise RegistryError(Code.UNAVAILABLE, "this registry keeps its blobs in memory: only its server can reach them")
+    db = _existing(settings)
+    if not (settings.blobs / "blobs").is_dir():
+        db.close_now()
+        raise RegistryError(Code.UNAVAILABLE, f"there are no blobs in {settings.blobs}; name its --data or --config")
+    return Registry(db, FilesystemStore(settings.blobs), _policy(settings))
+
+
+def _existing(settings: Settings) -> Database:
+    """The database of a registry that is there, at this version's schema.  Raises UNAVAILABLE."""
     url = parse_url(settings.database_url)
     if url.drivername == "sqlite" and not Path(url.database or "").exists():
-        raise RegistryError(Code.UNAVAILABLE, f"there is no registry: {url.database} is missing; name its --data")
-    if not (settings.blobs / "blobs").is_dir():
-        raise RegistryError(Code.UNAVAILABLE, f"there are no blobs in {settings.blobs}; name its --data or --config")
+        raise RegistryError(
+            Code.UNAVAILABLE,
+            f"there is no registry: {url.database} is missing; name its --data, or for accounts a server with --host",
+        )
     with _explained(settings.database_url):
         revision = current(settings.database_url)
         if revision != HEAD:
             raise RegistryError(
                 Code.UNAVAILABLE, f"its schema is at {revision}, not {HEAD}; `moorage serve` migrates it"
             )
-        db = open_database(settings.database_url)
-    return Registry(db, FilesystemStore(settings.blobs), _policy(settings))
+        return open_database(settings.database_url)
 
 
 def _database(url: str) -> Database:

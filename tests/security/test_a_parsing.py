@@ -119,7 +119,7 @@ def test_sec_01_no_name_digest_tag_or_upload_id_leaves_the_folder(victim: Served
     strangers = {path for path in touched if not path.startswith(str(victim.data)) and not python.search(path)}
     assert not strangers
     for path in (victim.data / "blobs").rglob("*"):
-        assert re.fullmatch(r"u|[0-9a-f]{2}|incarnation|[0-9a-f-]{36}", path.name), path
+        assert re.fullmatch(r"u|[0-9a-f]{2}|incarnation|store|[0-9a-f-]{36}", path.name), path
 
 
 # SEC-02: digests

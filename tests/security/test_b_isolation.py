@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests import make
-from tests.conftest import ROOT, Served
+from tests.conftest import ROOT, Served, start
 from tests.security.attacker import ask, request, statuses, talk
 
 FOREIGN = make.digest(b"pushed by nobody")
@@ -150,12 +150,17 @@ def test_sec_20_wildcards_match_only_themselves(client: httpx.Client) -> None:
             assert client.head(f"/v2/{name}/blobs/{make.digest(f'sec20/{other}'.encode())}").status_code == 404
 
 
-MIGRATING = {
+PUT_TOGETHER = {
     "f'SELECT version_num FROM {_VERSIONS}'",
     "f\"SET LOCAL lock_timeout = '{int(patience * 1000)}ms'\"",
     "f'SELECT count(*) FROM {quoted}'",
+    "f'SELECT {names} FROM \"{table}\"'",
+    "f'INSERT INTO \"{table}\" ({names}) VALUES ({places})'",
+    "f'SELECT count(*) FROM \"{name}\"'",
+    "f'''SELECT {', '.join(wanted)} FROM \"{table}\"'''",
+    "'LOCK TABLE {} IN EXCLUSIVE MODE'.format(', '.join((f'\"{name}\"' for name in ordered)))",
 }
-"""What a migration puts together: of a constant, a number, and the quoted names of our own tables."""
+"""What migrations and snapshots put together: of a constant, a number, and names of our own tables and columns."""
 
 
 def test_sec_20_no_statement_is_put_together_from_texts() -> None:
@@ -169,7 +174,7 @@ def test_sec_20_no_statement_is_put_together_from_texts() -> None:
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
             if name in runs and not _constant(call.args[0]):
                 found.add(ast.unparse(call.args[0]))
-    assert found - MIGRATING == set()
+    assert found - PUT_TOGETHER == set()
 
 
 def _constant(statement: ast.expr) -> bool:
@@ -232,16 +237,21 @@ def test_sec_21_no_answer_names_another_repository(client: httpx.Client) -> None
 def test_sec_25_nobody_is_let_in_and_nobody_listens_beyond_this_machine_by_default(tmp_path: Path) -> None:
     config = tmp_path / "config.yml"
     config.write_text("version: 0.1\n")
-
-    def moorage(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "moorage", *arguments, "--config", str(config)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-    closed = moorage("serve", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0")
-    assert closed.returncode == 1
-    assert "--open" in closed.stderr
-    assert not (tmp_path / "data").exists()
-    assert re.search(r"addr: 127\.0\.0\.1:5000", moorage("config", "show").stdout)
+    passwords = set()
+    for number in range(2):
+        server = start(tmp_path / f"data{number}", config=config)
+        try:
+            assert httpx.get(f"{server.url}/v2/").status_code == 401
+            assert httpx.put(f"{server.url}/v2/a/b/manifests/1", content=b"{}").status_code == 401
+            for password in ("", "admin", "password", "changeme"):
+                assert httpx.get(f"{server.url}/v2/", auth=("admin", password)).status_code == 401
+            passwords.add((server.data / "initial-admin-password").read_text())
+        finally:
+            server.stop()
+    assert len(passwords) == 2, "none is given twice"
+    shown = [sys.executable, "-m", "moorage", "config", "show", "--config", str(config)]
+    told = subprocess.run(shown, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert re.search(r"addr: 127\.0\.0\.1:5000", told)
 
 
 def test_sec_25_no_other_user_may_read_what_is_kept(serve: Callable[..., Served]) -> None:

@@ -50,8 +50,7 @@ def serve(
         bool,
         typer.Option(
             "--open",
-            help="Let anyone who reaches the registry push, pull and delete; there are no accounts yet, so it is "
-            "needed.",
+            help="Let anyone who reaches the registry push, pull and delete: for laboratories.",
         ),
     ] = False,
 ) -> None:
