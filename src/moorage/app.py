@@ -187,7 +187,8 @@ def _existing(settings: Settings) -> Database:
     if url.drivername == "sqlite" and not Path(url.database or "").exists():
         raise RegistryError(
             Code.UNAVAILABLE,
-            f"there is no registry: {url.database} is missing; name its --data; for accounts, perhaps name a server with --host",
+            f"there is no registry: {url.database} is missing; name its --data, or, to manage accounts elsewhere, "
+            "name a server with --host",
         )
     with _explained(settings.database_url):
         revision = current(settings.database_url)

@@ -162,6 +162,8 @@ def visit(
     """Kill at every point of an act, or, for mutants: `only` at these calls, at `every` third, `until_wrong`."""
     points = Points()
     scene.place.environment |= act.environment
+    # The first start of all does what no other has to: its threads are born in another order.
+    _up(launcher, scene).kill()
     running = _up(launcher, scene)
     try:
         found = _survey(running, scene, act)

@@ -159,8 +159,7 @@ PUT_TOGETHER = {
     "f'SELECT count(*) FROM \"{name}\"'",
     "f'DELETE FROM \"{table}\"'",
     "f'SELECT last_value, is_called FROM {sequence}'",
-    "f'SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0), coalesce(max(id), 0)) "
-    'FROM "{table}"\'',
+    "f'SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0), coalesce(max(id), 0)) FROM \"{table}\"'",  # noqa: E501
     "f'''SELECT {', '.join(wanted)} FROM \"{table}\"'''",
     "'LOCK TABLE {} IN EXCLUSIVE MODE'.format(', '.join((f'\"{name}\"' for name in ordered)))",
 }
