@@ -37,7 +37,7 @@ async def blob(registry: Registry, permit: Permit, digest: Digest) -> None:
 async def repository(registry: Registry, permit: Permit) -> None:
     """Take away everything that is in the repository, as deleting it piece by piece would, or nothing of it.
 
-    The name is free for another beginning: out of the catalog, and as visible as its owner wants new ones to be.
+    The name is free for another beginning: a repository with its own id, as visible as its owner wants new ones to be.
     Raises NAME_UNKNOWN, and what a gate refuses about any of its manifests.
     """
     permit.require(Action.MANAGE)
@@ -59,10 +59,9 @@ def _check(registry: Registry, permit: Permit) -> None:
 
 def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag, only_if: Precondition) -> None:
     now, actor = registry.now(), permit.actor.name
-    repository = repositories.find(tx, permit.repository)
+    repository = repositories.hold(tx, permit.repository)
     if repository is None:
         raise unknown.repository(permit)
-    repositories.lock(tx, repository)
     named = tags.resolve(tx, repository, name)
     if named is not None:
         only_if.check(name, named)
@@ -77,10 +76,9 @@ def _tag(tx: Tx, registry: Registry, permit: Permit, name: Tag, only_if: Precond
 
 def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest, only_if: Precondition) -> None:
     now, actor = registry.now(), permit.actor.name
-    repository = repositories.find(tx, permit.repository)
+    repository = repositories.hold(tx, permit.repository)
     if repository is None:
         raise unknown.repository(permit)
-    repositories.lock(tx, repository)
     stored = manifests.find(tx, permit.repository, digest)
     if stored is None:
         raise unknown.manifest(permit, digest)
@@ -97,9 +95,7 @@ def _manifest(tx: Tx, registry: Registry, permit: Permit, digest: Digest, only_i
 
 def _repository(tx: Tx, registry: Registry, permit: Permit) -> None:
     now, actor = registry.now(), permit.actor.name
-    found = repositories.find(tx, permit.repository)
-    if found is not None:
-        repositories.lock(tx, found)
+    found = repositories.hold(tx, permit.repository)
     digests = manifests.digests(tx, found) if found is not None else []
     holdings = blobs.linked_to(tx, found) if found is not None else []
     if found is None or not (digests or holdings):
@@ -111,17 +107,16 @@ def _repository(tx: Tx, registry: Registry, permit: Permit) -> None:
     for held in holdings:
         registry.ask_gates(tx, permit, DeleteBlob(held.digest))
         blobs.unlink(tx, found, held, actor, now, now + registry.policy.undo)
-    repositories.reset(tx, found)
+    repositories.bury(tx, found)
     generation.change(tx, now)
     events.append(tx, "repository.deleted", found.name.value, actor, {"manifests": len(digests)}, now)
 
 
 def _blob(tx: Tx, registry: Registry, permit: Permit, digest: Digest) -> None:
     now, actor = registry.now(), permit.actor.name
-    repository = repositories.find(tx, permit.repository)
+    repository = repositories.hold(tx, permit.repository)
     if repository is None:
         raise unknown.repository(permit)
-    repositories.lock(tx, repository)
     linked = blobs.find(tx, permit.repository, digest)
     if linked is None:
         raise unknown.blob(permit, digest)

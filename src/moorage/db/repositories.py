@@ -42,6 +42,7 @@ class Counts:
 
 
 _BY_NAME: Final = Prepared(select(repositories.c.id).where(repositories.c.name == bindparam("name")))
+_TRIES: Final = 5
 _PAGE: Final = Prepared(
     select(repositories.c.name)
     .where(repositories.c.listed_at.is_not(None), repositories.c.name > bindparam("after"))
@@ -90,8 +91,10 @@ _COUNTS: Final = Prepared(
 _SET_VISIBILITY: Final = Prepared(
     update(repositories).where(repositories.c.id == bindparam("repository")).values(visibility=bindparam("wanted"))
 )
-_RESET: Final = Prepared(
-    update(repositories).where(repositories.c.id == bindparam("repository")).values(listed_at=None, visibility=_DEFAULT)
+_BURY: Final = Prepared(
+    update(repositories)
+    .where(repositories.c.id == bindparam("repository"))
+    .values(listed_at=None, name=repositories.c.name.concat("@").concat(cast(repositories.c.id, Text)))
 )
 _LIST: Final = Prepared(
     update(repositories)
@@ -100,7 +103,9 @@ _LIST: Final = Prepared(
 )
 _LOCK: Final = Prepared(
     # NO KEY: whoever only refers to the row (a foreign key's check) need not wait, and so cannot deadlock with us.
-    select(repositories.c.id).where(repositories.c.id == bindparam("repository")).with_for_update(key_share=True)
+    select(repositories.c.id)
+    .where(repositories.c.id == bindparam("repository"), repositories.c.name == bindparam("name"))
+    .with_for_update(key_share=True)
 )
 
 
@@ -109,26 +114,29 @@ def find(tx: Tx, name: RepositoryName) -> Repository | None:
     return Repository(row[0], name) if row else None
 
 
+def hold(tx: Tx, name: RepositoryName) -> Repository | None:
+    """The repository, its row held to the end of the transaction, so that its writers take turns."""
+    found = find(tx, name)
+    return found if found is not None and lock(tx, found) else None
+
+
 def ensure(tx: Tx, name: RepositoryName, now: int) -> Repository:
-    """The repository, made if this is its first link.  Holds its row to the end of the transaction.
+    """The repository, made if this is its first link, and held as `hold` does.
 
     Writers of one repository thereby take turns, which is what lets gates count (PostgreSQL; on SQLite they
     take turns anyway).
     """
-    found = find(tx, name)
-    if found is None:
+    for _ in range(_TRIES):
+        found = hold(tx, name)
+        if found is not None:
+            return found
         _ADD.run(tx, name=name.value, owner=name.owner, created_at=now, owned_by=name.owner)
-        found = find(tx, name)
-        if found is None:
-            raise LookupError(f"repository {name} was neither found nor made")
-    lock(tx, found)
-    return found
+    raise LookupError(f"repository {name} was deleted as often as it was made")
 
 
-def lock(tx: Tx, repository: Repository) -> None:
-    """Hold the repository's row until the transaction ends, so that its writers take turns."""
-    if tx.dialect != "sqlite":
-        _LOCK.one(tx, repository=repository.id)
+def lock(tx: Tx, repository: Repository) -> bool:
+    """Hold the repository's row until the transaction ends.  False: somebody has deleted the repository since."""
+    return tx.dialect == "sqlite" or _LOCK.one(tx, repository=repository.id, name=repository.name.value) is not None
 
 
 def list_in_catalog(tx: Tx, repository: Repository, now: int) -> None:
@@ -160,6 +168,10 @@ def set_visibility(tx: Tx, repository: int, visibility: str) -> None:
     _SET_VISIBILITY.run(tx, repository=repository, wanted=visibility)
 
 
-def reset(tx: Tx, repository: Repository) -> None:
-    """As if nobody had ever pushed there: not in the catalog, and as visible as its owner wants new ones to be."""
-    _RESET.run(tx, repository=repository.id, owned_by=repository.name.owner)
+def bury(tx: Tx, repository: Repository) -> None:
+    """Free the name for another repository, which gets an id of its own.
+
+    What is in the trash and in the history goes on pointing to this row, under a name that no client can say:
+    `acme/app@12`, with its id.
+    """
+    _BURY.run(tx, repository=repository.id)
