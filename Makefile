@@ -29,7 +29,7 @@ setup: .venv/ready
 	@touch $@
 
 run: setup
-	exec $(BIN)/moorage serve --open --config lab.yml --data data
+	exec $(BIN)/moorage serve --config run.yml --data data
 
 test: setup
 	$(PYTEST) -m "not fault"

@@ -63,7 +63,7 @@ class Served:
 
 def start(data: Path, config: Path | None = None, **environment: str) -> Served:
     """Start `moorage serve` on a free port and wait until it says where it listens; open to all without a `config`."""
-    how = ["--config", str(config)] if config else ["--open", "--config", str(ROOT / "lab.yml")]
+    how = ["--config", str(config)] if config else ["--open", "--config", str(ROOT / "tests" / "lab.yml")]
     log = data.with_name(f"{data.name}.log")
     with log.open("a") as stderr:
         process = subprocess.Popen(

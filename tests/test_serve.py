@@ -45,7 +45,7 @@ def test_an_upload_goes_on_in_another_process(serve: Callable[..., Served], tmp_
 
 def test_a_second_server_on_the_same_data_is_refused(serve: Callable[..., Served], tmp_path: Path) -> None:
     serve(tmp_path / "d")
-    answer = _run("serve", "--open", "--config", str(ROOT / "lab.yml"), "--data", str(tmp_path / "d"))
+    answer = _run("serve", "--open", "--config", str(ROOT / "tests" / "lab.yml"), "--data", str(tmp_path / "d"))
     assert answer.returncode == 1
     assert "another server is already using" in answer.stderr
     assert "Traceback" not in answer.stderr

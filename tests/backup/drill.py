@@ -13,7 +13,7 @@ from tests import make
 from tests.cli.running import moorage
 from tests.conftest import ROOT
 
-LAB = ROOT / "lab.yml"
+LAB = ROOT / "tests" / "lab.yml"
 
 
 def command(*arguments: object, data: Path, status: int = 0, **environment: str) -> str:

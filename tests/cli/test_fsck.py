@@ -14,7 +14,7 @@ from tests import make
 from tests.cli.running import environment, moorage
 from tests.conftest import ROOT, start
 
-LAB = ROOT / "lab.yml"
+LAB = ROOT / "tests" / "lab.yml"
 LAYER = b"layer" * 10_000
 
 

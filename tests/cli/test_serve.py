@@ -17,7 +17,7 @@ from tests.cli.running import environment, moorage
 from tests.conftest import ROOT, start
 from tests.test_tls import certify
 
-LAB = ROOT / "lab.yml"
+LAB = ROOT / "tests" / "lab.yml"
 
 
 @pytest.fixture

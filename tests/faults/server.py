@@ -51,7 +51,7 @@ class Place:
 
     @property
     def arguments(self) -> list[str]:
-        lab = str(ROOT / "lab.yml")
+        lab = str(ROOT / "tests" / "lab.yml")
         return ["serve", "--open", "--config", lab, "--data", str(self.data), "--listen", self.address]
 
     def surroundings(self, further: Mapping[str, str]) -> dict[str, str]:

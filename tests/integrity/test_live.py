@@ -67,7 +67,7 @@ def test_a_check_beside_a_busy_server_reports_nothing(
     try:
         for repair in ([], ["--repair"], [], ["--repair"]):
             done = moorage(
-                "fsck", "--config", ROOT / "lab.yml", "--data", server.data, "--json", *repair, **environment
+                "fsck", "--config", ROOT / "tests" / "lab.yml", "--data", server.data, "--json", *repair, **environment
             )
             assert done.stdout, done.stderr
             assert json.loads(done.stdout)["findings"] == []

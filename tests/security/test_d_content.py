@@ -268,7 +268,7 @@ def test_sec_49_a_link_in_the_place_of_a_blob_leads_nowhere(serve: Callable[...,
     witness.unlink()
     witness.symlink_to(outside)
     refused = subprocess.run(
-        [sys.executable, "-m", "moorage", "serve", "--open", "--config", str(ROOT / "lab.yml"),
+        [sys.executable, "-m", "moorage", "serve", "--open", "--config", str(ROOT / "tests" / "lab.yml"),
          "--data", str(server.data), "--listen", "127.0.0.1:0"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -120,7 +120,7 @@ def share(tmp_path: Path) -> Iterator[Path]:
 
 
 def serve_on(data: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    arguments = ["serve", "--open", "--config", ROOT / "lab.yml", "--listen", "127.0.0.1:0", "--data", data]
+    arguments = ["serve", "--open", "--config", ROOT / "tests" / "lab.yml", "--listen", "127.0.0.1:0", "--data", data]
     return moorage(*arguments, **environment)
 
 
