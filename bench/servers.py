@@ -1,10 +1,12 @@
 """The registries: how each is configured, started on loopback in a fresh folder, and stopped.
 
-Everybody as they ship, with the access log off and nobody asked for a password.  Peers keep what their own sample
-configurations have: the in-memory descriptor cache.  Moorage gets nothing but `auth.open`.
+Everybody as they ship, with the access log off.  Peers keep what their own sample configurations have: the in-memory
+descriptor cache, and nobody asked for a password.  Moorage keeps what it has: closed, so its clients come with bearer
+tokens, one for each repository, as docker does.
 """
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -16,7 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from bench import seeds
-from bench.wire import Connection, Wrong
+from bench.tokens import Tokens
+from bench.wire import Connection, Header, Wrong
 
 ROOT: Final = Path(__file__).parent.parent
 _PATIENCE: Final = 60.0
@@ -34,7 +37,6 @@ http: {{addr: "127.0.0.1:{port}"}}
 _MOORAGE: Final = """\
 version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
-auth: {{open: true}}
 storage: {{filesystem: {{rootdirectory: {data}}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
@@ -55,6 +57,8 @@ class Peer:
     seed: Callable[[Path, str, Sequence[str]], None]
     """Writes tags into a repository of a stopped server."""
     environment: dict[str, str] = field(default_factory=dict)
+    password: str | None = None
+    """The administrator's, where clients have to sign in."""
 
     @property
     def installed(self) -> bool:
@@ -76,6 +80,8 @@ class Server:
     process: subprocess.Popen[bytes]
     start_seconds: float
     """From the command to the first answer."""
+    tokens: Tokens | None = None
+    """Where its clients get their bearer tokens."""
 
     @property
     def pid(self) -> int:
@@ -86,7 +92,11 @@ class Server:
         return self.folder / "data"
 
     def connect(self) -> Connection:
-        return Connection(self.port)
+        return Connection(self.port, self.authorization)
+
+    def authorization(self, target: str) -> Sequence[Header]:
+        """The header with which a client may do anything at `target`; none where nobody has to sign in."""
+        return self.tokens.header(target) if self.tokens is not None else ()
 
     def stop(self) -> None:
         """End the process; its data stays."""
@@ -130,13 +140,14 @@ def start(peer: Peer, folder: Path, *, core: int | None = None) -> Server:
             process.wait()
             raise Wrong(f"{peer.title} does not start:\n{(folder / 'log').read_text()[-2000:]}")
         time.sleep(0.001)
-    return Server(peer, folder, port, process, time.monotonic() - began)
+    took = time.monotonic() - began
+    return Server(peer, folder, port, process, took, Tokens(port, peer.password) if peer.password else None)
 
 
 def _answers(port: int) -> bool:
     try:
         with Connection(port) as connection:
-            return connection.ask("GET", "/v2/").status == 200
+            return connection.ask("GET", "/v2/").status in {200, 401}
     except (ConnectionError, Wrong):
         return False
 
@@ -149,6 +160,7 @@ def _free_port() -> int:
 
 
 def _peers() -> tuple[Peer, ...]:
+    password = secrets.token_urlsafe()
     source = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
     return (
         Peer(
@@ -159,7 +171,8 @@ def _peers() -> tuple[Peer, ...]:
             ("git", "describe", "--always", "--dirty"),
             "make setup",
             seeds.moorage,
-            {"PYTHONPATH": source},
+            {"PYTHONPATH": source, "REGISTRY_ADMIN_PASSWORD": password},
+            password,
         ),
         Peer(
             "docker-registry",

@@ -1,7 +1,7 @@
 """A raw HTTP/1.1 client on one loopback connection: as little between the measure and the server as possible."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 _BUFFER: Final = 1024 * 1024
 _CHUNK: Final = 32 * 1024
 """The size of chunks that Go's clients, docker among them, send."""
+
+
+Header = tuple[str, str]
 
 
 class Wrong(Exception):  # noqa: N818 - what it says is the sentence: the answer is wrong
@@ -38,8 +41,9 @@ class Answer:
 class Connection:
     """One exchange after the other."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, authorization: Callable[[str], Sequence[Header]] = lambda _: ()) -> None:
+        """`authorization` gives the headers that prove who asks for a target."""
+        self._port, self._authorization = port, authorization
         self._socket = self._connect()
         self._read = bytearray(_BUFFER)
 
@@ -57,22 +61,22 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def ask(self, method: str, target: str, headers: Sequence[tuple[str, str]] = (), *body: bytes) -> Answer:
+    def ask(self, method: str, target: str, headers: Sequence[Header] = (), *body: bytes) -> Answer:
         """One exchange; the body goes out with its length."""
         if body or method in {"POST", "PUT", "PATCH"}:
             headers = (*headers, ("Content-Length", str(sum(map(len, body)))))
-        self._send(request(method, target, self._port, headers), body)
+        self._send(self._request(method, target, headers), body)
         return self._answer(method)
 
-    def ask_in_chunks(self, method: str, target: str, headers: Sequence[tuple[str, str]], *body: bytes) -> Answer:
+    def ask_in_chunks(self, method: str, target: str, headers: Sequence[Header], *body: bytes) -> Answer:
         """One exchange; the body goes out in chunks.  `body` is what `chunked` made."""
         headers = (*headers, ("Transfer-Encoding", "chunked"))
-        self._send(request(method, target, self._port, headers), body)
+        self._send(self._request(method, target, headers), body)
         return self._answer(method)
 
     def discard(self, target: str) -> int:
         """GET whatever is there, leave its bytes in the kernel, and give their number.  Raises Wrong."""
-        self._send(request("GET", target, self._port), ())
+        self._send(self._request("GET", target, ()), ())
         answer, body = self._head()
         length = int(answer.want(200).headers["content-length"])
         got = len(body)
@@ -82,6 +86,9 @@ class Connection:
                 raise Wrong(f"the body ends after {got} of {length} bytes")
             got += read
         return got
+
+    def _request(self, method: str, target: str, headers: Sequence[Header]) -> bytes:
+        return request(method, target, self._port, (*headers, *self._authorization(target)))
 
     def _send(self, head: bytes, body: Sequence[bytes]) -> None:
         small = sum(map(len, body)) <= _CHUNK
@@ -137,7 +144,7 @@ class Connection:
         got += memoryview(self._read)[:read]
 
 
-def request(method: str, target: str, port: int, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+def request(method: str, target: str, port: int, headers: Sequence[Header] = ()) -> bytes:
     """A request's header."""
     lines = [f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{port}", *(f"{name}: {value}" for name, value in headers)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()

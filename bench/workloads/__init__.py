@@ -1,6 +1,7 @@
 """What is measured, in the order of the table."""
 
 from bench.rounds import Stage
+from bench.workloads.access import access
 from bench.workloads.crowd import crowd
 from bench.workloads.durability import durability
 from bench.workloads.footprint import footprint
@@ -13,4 +14,4 @@ __all__ = ["Scale", "stages"]
 
 
 def stages(scale: Scale) -> list[Stage]:
-    return [pull(scale), push(scale), tags(scale), durability(), footprint(), crowd(scale)]
+    return [pull(scale), push(scale), tags(scale), durability(), footprint(), crowd(scale), access(scale)]

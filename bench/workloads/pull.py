@@ -27,7 +27,8 @@ def pull(scale: Scale) -> Stage:
                 push_patch(connection, _NAME, one)
         check(server)
         for target, length in ((manifest, len(image.manifest)), (blob, small.size)):
-            repeat(server.port, request("GET", target, server.port, (ACCEPT,)), length, 8, _WARM_SECONDS)
+            headers = (ACCEPT, *server.authorization(target))
+            repeat(server.port, request("GET", target, server.port, headers), length, 8, _WARM_SECONDS)
         return server
 
     def check(server: Server) -> None:
@@ -41,7 +42,7 @@ def pull(scale: Scale) -> Stage:
         return sample
 
     def head(server: Server, _: int) -> Sample:
-        asked = request("HEAD", manifest, server.port, (ACCEPT,))
+        asked = request("HEAD", manifest, server.port, (ACCEPT, *server.authorization(manifest)))
         return measure(server, partial(repeat, server.port, asked, 0, 8, scale.seconds))
 
     def get_large(connections: int, server: Server, _: int) -> Sample:

@@ -41,6 +41,7 @@ def push(scale: Scale) -> Stage:
             return sum(blob.size for blob in pushed) / GIB
 
         touch_memory(2 * scale.pushes * scale.blob)
+        server.authorization("/v2/acme/large/blobs/")
         sample = measure(server, lambda: clients([client]))
         with server.connect() as connection:
             check_blob(connection, "acme/large", pushed[-1])
@@ -48,6 +49,8 @@ def push(scale: Scale) -> Stage:
 
     def push_images(server: Server, _: int) -> Sample:
         images = [new_image() for _ in range(scale.images)]
+        for at in range(len(images)):
+            server.authorization(f"/v2/acme/app-{at}/blobs/")
 
         def client() -> float:
             with server.connect() as connection:

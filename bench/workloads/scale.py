@@ -25,9 +25,25 @@ class Scale:
     """The most tags that peers get too; above, only Moorage."""
     crowd: int = 32
     crowd_blob: int = 256 * MIB
+    users: int = 100_000
+    organisations: int = 10_000
+    rules: int = 1_000_000
+    decisions: int = 2_000
 
 
 TINY = Scale(
-    blob=2 * MIB, pulls=2, pushes=1, images=1, tags=2, repositories=(1, 300), shared=300, crowd=4, crowd_blob=4 * MIB
+    blob=2 * MIB,
+    pulls=2,
+    pushes=1,
+    images=1,
+    tags=2,
+    repositories=(1, 300),
+    shared=300,
+    crowd=4,
+    crowd_blob=4 * MIB,
+    users=100,
+    organisations=10,
+    rules=500,
+    decisions=20,
 )
 """To see that everything works: its figures mean nothing."""

@@ -76,6 +76,7 @@ def small_gets(
     server: Server, target: str, length: int, connections: int, seconds: int, *, headers: Sequence[tuple[str, str]] = ()
 ) -> Callable[[], Load]:
     """The same small GET over and over: by wrk where it is installed, else by a client in Python."""
+    headers = (*headers, *server.authorization(target))
     if has_wrk():
         return partial(wrk, server.port, target, headers, connections, seconds)
     return partial(repeat, server.port, request("GET", target, server.port, headers), length, connections, seconds)
