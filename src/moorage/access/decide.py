@@ -44,10 +44,18 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an actor may do something."""
+    """Something that gives an actor actions: a fact in words, or a grant."""
 
-    why: str
+    what: str | Grant
     actions: frozenset[Action]
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        one = self.what
+        if isinstance(one, str):
+            return one
+        return f"{one.called or one.subject} has {role_of(one.actions)} on {one.pattern.text}"
 
 
 def reasons(
@@ -65,11 +73,7 @@ def reasons(
         found.append(Reason("the repository is public", frozenset({Action.PULL})))
     if visibility == "internal" and actor.signed_in:
         found.append(Reason("the repository is internal: whoever is signed in may pull", frozenset({Action.PULL})))
-    found += [
-        Reason(f"{one.called or one.subject} has {role_of(one.actions)} on {one.pattern.text}", one.actions)
-        for one in grants
-        if one.applies(actor, repository, now)
-    ]
+    found += [Reason(one, one.actions) for one in grants if one.applies(actor, repository, now)]
     return found
 
 

@@ -1,5 +1,6 @@
 """Roles: names for bundles of actions, so that people need not spell them out."""
 
+from functools import lru_cache
 from typing import Final
 
 from moorage.access.action import Action
@@ -14,6 +15,7 @@ ROLES: Final = {
 }
 
 
+@lru_cache(maxsize=1024)
 def parse_actions(text: str) -> frozenset[Action]:
     """Actions and roles separated by commas, such as `pull,push` or `writer`.  Raises REQUEST_INVALID."""
     found: frozenset[Action] = frozenset()

@@ -247,8 +247,8 @@ def _decided(tx: Tx, identity: Identity, repository: RepositoryName, now: int) -
 
 def _grants(tx: Tx, actor: Actor, repository: RepositoryName) -> list[Grant]:
     return [
-        Grant(row.subject, Pattern.parse(row.pattern), parse_actions(row.actions), row.expires_at)
-        for row in grants.applying(tx, repository.owner, actor.subjects)
+        Grant(subject, Pattern.parse(pattern), parse_actions(actions), ends)
+        for subject, pattern, actions, ends in grants.applying(tx, repository.owner, actor.subjects)
     ]
 
 

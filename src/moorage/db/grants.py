@@ -36,7 +36,7 @@ _COLUMNS = (
 
 
 def _applying(dialect: Dialect) -> Any:
-    return select(*_COLUMNS).where(
+    return select(grants.c.subject, grants.c.pattern, grants.c.actions, grants.c.expires_at).where(
         or_(grants.c.owner == "*", grants.c.owner == bindparam("owner")),
         among(dialect, grants.c.subject, "subjects"),
     )
@@ -70,9 +70,12 @@ def _put(dialect: Dialect) -> Any:
 _PUT: Final = Prepared(_put)
 
 
-def applying(tx: Tx, owner: str, subjects: tuple[str, ...]) -> list[Row]:
-    """The grants to any of `subjects` whose patterns can match a repository of `owner`."""
-    return [Row(*row) for row in _APPLYING.all(tx, owner=owner, subjects=list(subjects))]
+def applying(tx: Tx, owner: str, subjects: tuple[str, ...]) -> list[tuple[str, str, str, int | None]]:
+    """The grants to any of `subjects` whose patterns can match a repository of `owner`.
+
+    Of each the subject, the pattern, the actions, and when it ends.
+    """
+    return _APPLYING.all(tx, owner=owner, subjects=list(subjects))
 
 
 def visibility(tx: Tx, repository: str) -> str | None:
