@@ -64,7 +64,7 @@ def _line(row: Row, peers: Sequence[Peer]) -> list[str]:
             each = ratios(mine, theirs, unit) or [0.0]
             line[-3:-1] = [f"**{_short(median(each))}**", f"{_short(min(each))}-{_short(max(each))}"]
             line[-1] = _wall(mine, theirs, unit)
-    if unit is Unit.SYNCS:
+    if not any(one.peak for samples in row.samples.values() for one in samples):
         return [*line, _NONE]
     peaks = [f"{median(one.peak for one in samples) / 1e6:.0f}" if samples else _NONE for samples in (mine, theirs)]
     return [*line, " / ".join(peaks[: len(peers)])]

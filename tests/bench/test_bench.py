@@ -158,11 +158,11 @@ def test_a_tiny_round_fills_every_row_and_leaves_no_data(tmp_path: Path, capsys:
     (document,) = tmp_path.glob("*.json")
     rows = json.loads(document.read_text())["rows"]
     printed = capsys.readouterr().out
-    assert {row["stage"] for row in rows} == {"pull", "push", "tags", "footprint", "crowd", "durability"}
+    assert {row["stage"] for row in rows} == {"pull", "push", "tags", "footprint", "crowd", "durability", "access"}
     for row in rows:
         (sample,) = row["samples"][US.name]
         assert sample["ops"] > 0
-        assert (sample["syncs"] if row["stage"] == "durability" else sample["peak"]) > 0
+        assert sample[{"durability": "syncs", "access": "cpu"}.get(row["stage"], "peak")] > 0
         assert row["medians"][US.name] > 0
         assert row["workload"] in printed
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md"}
