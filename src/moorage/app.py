@@ -47,7 +47,8 @@ from moorage.settings import Settings
 from moorage.settings.model import Token
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
-from moorage.telemetry import access_log, metrics, redact_text, redact_url
+from moorage.telemetry import access_log, redact_text, redact_url
+from moorage.telemetry.exchanges import Exchanges
 
 SERVICE: Final = "moorage"
 """What the registry is called in challenges and tokens."""
@@ -272,13 +273,7 @@ def _microseconds(span: timedelta) -> int:
     return span // timedelta(microseconds=1)
 
 
-_REQUESTS: Final = metrics.Counter(
-    "Counter", "registry_http_requests", "Requests answered.", ("method", "route", "status")
-)
-_SECONDS: Final = metrics.Histogram(
-    "Histogram", "registry_http_request_duration_seconds", "Time to the end of the answer.", ("method", "route")
-)
-_BYTES: Final = metrics.Counter("Counter", "registry_http_response_size_bytes", "Bytes of bodies sent.", ("route",))
+_EXCHANGES: Final = Exchanges()
 
 
 def _observer() -> Observer:
@@ -286,11 +281,8 @@ def _observer() -> Observer:
     write = access_log()
 
     def observe(request: Request, response: Response, sent: int, seconds: float) -> None:
-        route = request.route or "other"
         method = request.method if request.method in _METHODS else "other"
-        _REQUESTS.add(method, route, response.status)
-        _SECONDS.observe(seconds, method, route)
-        _BYTES.add(route, amount=sent)
+        _EXCHANGES.add(method, request.route or "other", response.status, sent, seconds)
         if write is not None:
             write(
                 request_id=request.id,

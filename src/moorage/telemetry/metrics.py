@@ -5,14 +5,14 @@ instead of through its lock.  Label values come from small fixed sets (a route's
 repository's name), or memory would grow with what clients ask for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-_FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds; from a manifest out of the cache to a large layer over a slow line."""
 
 
@@ -80,6 +80,32 @@ class Histogram(_Family):
         self.child(labels).observe(value)
 
 
+class Collected(_Family):
+    """A counter or histogram whose numbers are kept elsewhere, and asked for when the metrics are read.
+
+    `fill` is handed a family of prometheus_client's to add its numbers to.
+    """
+
+    def __init__(self, kind: str, name: str, text: str, labels: Sequence[str], fill: Callable[[Any], None]) -> None:
+        super().__init__(kind, name, text, labels)
+        self._fill = fill
+
+    def family(self) -> Any:
+        if self._family is None:
+            _registry().register(self)
+            self._family = self
+        return self._family
+
+    def collect(self) -> Iterator[Any]:
+        """As prometheus_client asks a collector."""
+        from prometheus_client import core
+
+        kind, name, text, labels = self.shape
+        made = getattr(core, f"{kind}MetricFamily")(name, text, labels=labels)
+        self._fill(made)
+        yield made
+
+
 def counter(name: str, text: str, labels: Sequence[str] = ()) -> Counter:
     """A number that only grows; it is shown with `_total` behind its name."""
     return Counter("Counter", name, text, labels)
@@ -90,7 +116,7 @@ def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
     return Gauge("Gauge", name, text, labels)
 
 
-def histogram(name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = _FAST) -> Histogram:
+def histogram(name: str, text: str, labels: Sequence[str] = (), buckets: Sequence[float] = FAST) -> Histogram:
     """How often a value stayed below each bound; its name ends in its unit, `_seconds` or `_bytes`."""
     return Histogram("Histogram", name, text, labels, buckets=tuple(buckets))
 
