@@ -1,7 +1,7 @@
 """Pulling: one indexed read, then the exact bytes (distribution-spec, "Pull")."""
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from moorage.access.action import Action
 from moorage.access.permit import Permit
@@ -24,8 +24,7 @@ from moorage.telemetry import logger
 __all__ = ["File", "Linked", "Manifest", "blob", "blob_head", "content", "manifest", "read_blob"]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """A manifest on its way out; `content` is None where only its head was asked for."""
 
     digest: Digest

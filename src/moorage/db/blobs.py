@@ -1,8 +1,7 @@
 """Rows of blobs, and of the links by which repositories hold them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, exists, func, select, update
 
@@ -15,8 +14,7 @@ from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """A blob as stored: `size` in bytes; its bytes are `content`, or lie under `key`.
 
     `damaged` says what is wrong with them, once a check has found it.
@@ -30,8 +28,7 @@ class Blob:
     damaged: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(NamedTuple):
     """A blob that a repository holds; without a reference it goes when `leased_until` has passed."""
 
     blob: Blob

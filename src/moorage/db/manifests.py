@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, case, delete, or_, select, update
 
@@ -20,8 +20,7 @@ DAMAGED: Final = "its bytes are damaged"
 """How the hold of a manifest begins whose stored bytes no longer have its digest; another room's hold follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A manifest as stored: `size` in bytes; `content` only where it was asked for."""
 
     id: int

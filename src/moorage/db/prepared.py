@@ -24,12 +24,18 @@ class _Compiled:
     defaults: dict[str, Any]
     converters: dict[str, Callable[[Any], Any]]
     unconverted: tuple[str, ...]
+    plain: bool
+    """Whether values go to the driver as they come, none by default."""
 
-    def positional(self, values: dict[str, Any]) -> list[Any]:
+    def positional(self, parameters: dict[str, Any]) -> list[Any]:
+        """What the driver is handed, in the order of the statement.  Raises TypeError as `values` does."""
+        if self.plain and parameters.keys() == self.wanted:
+            return [parameters[name] for name in self.names]
+        values = self.values(parameters)
         return [values[name] for name in self.names]
 
     def values(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """What the driver is handed.  Raises TypeError for a parameter too many or too few."""
+        """What the driver is handed, by name.  Raises TypeError for a parameter too many or too few."""
         values = {**self.defaults, **parameters}
         if values.keys() != self.wanted:
             missing, unknown = sorted(self.wanted - values.keys()), sorted(values.keys() - self.wanted)
@@ -62,36 +68,33 @@ class Prepared:
     def all(self, tx: Tx, **parameters: Any) -> list[Row]:
         """Every row of the result."""
         compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
-        values = compiled.values(parameters)
         rows: list[Row]
         if tx.dialect == "sqlite":
-            rows = tx.raw.execute(compiled.text, compiled.positional(values)).fetchall()
+            rows = tx.raw.execute(compiled.text, compiled.positional(parameters)).fetchall()
         else:
             with tx.raw.cursor(binary=True) as cursor:
-                rows = cursor.execute(compiled.text, values, prepare=True).fetchall()
+                rows = cursor.execute(compiled.text, compiled.values(parameters), prepare=True).fetchall()
         return rows
 
     def run(self, tx: Tx, **parameters: Any) -> int:
         """Execute what has no result, and give how many rows it changed."""
         compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
-        values = compiled.values(parameters)
         changed: int
         if tx.dialect == "sqlite":
-            changed = tx.raw.execute(compiled.text, compiled.positional(values)).rowcount
+            changed = tx.raw.execute(compiled.text, compiled.positional(parameters)).rowcount
         else:
             with tx.raw.cursor() as cursor:
-                changed = cursor.execute(compiled.text, values, prepare=True).rowcount
+                changed = cursor.execute(compiled.text, compiled.values(parameters), prepare=True).rowcount
         return changed
 
     def run_each(self, tx: Tx, rows: Sequence[dict[str, Any]]) -> None:
         """Execute once for each of `rows`, which are parameters by name."""
         compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
-        values = [compiled.values(row) for row in rows]
         if tx.dialect == "sqlite":
-            tx.raw.executemany(compiled.text, [compiled.positional(one) for one in values])
+            tx.raw.executemany(compiled.text, [compiled.positional(row) for row in rows])
         else:
             with tx.raw.cursor() as cursor:
-                cursor.executemany(compiled.text, values)
+                cursor.executemany(compiled.text, [compiled.values(row) for row in rows])
 
     def one(self, tx: Tx, **parameters: Any) -> Row | None:
         """The first row or None.  All rows are read, so that nothing stays open: limit the statement."""
@@ -116,11 +119,12 @@ class Prepared:
             # Drivers take bytes as they are; SQLAlchemy would only wrap them.
             if convert is not None and not isinstance(bind.type, LargeBinary):
                 converters[key] = convert
+        defaults = {key: bind.effective_value for key, bind in compiled.binds.items() if not bind.required}
         made = _Compiled(
             text=compiled.string,
             names=tuple(compiled.positiontup or compiled.binds),
             wanted=frozenset(compiled.binds),
-            defaults={key: bind.effective_value for key, bind in compiled.binds.items() if not bind.required},
+            defaults=defaults,
             converters=converters,
             unconverted=tuple(
                 str(column.key)
@@ -128,6 +132,7 @@ class Prepared:
                 if not isinstance(column.type, LargeBinary)
                 and column.type.dialect_impl(language).result_processor(language, None) is not None
             ),
+            plain=not (defaults or converters),
         )
         self._compiled[name] = made
         return made

@@ -71,6 +71,7 @@ class HeadReader(HttpToolsProtocol):
         self.fields: list[Header] = []
         self.noted: dict[str, list[str]] = {}
         self.method = ""
+        self._verb = b""
         self.version = ""
         self.wants_keep_alive = False
         self.partial = False
@@ -133,7 +134,7 @@ class HeadReader(HttpToolsProtocol):
 
     def _check_line(self) -> None:
         """The parser forgives more in a first line than others do: further spaces, protocols that are not HTTP."""
-        line = b"%b %b HTTP/%b\r\n" % (self.method.encode(), self.url, self.version.encode())
+        line = b"%b %b HTTP/%b\r\n" % (self._verb, self.url, self.version.encode())
         if not self._first.startswith(line) and not self._first.lstrip(b"\r\n").startswith(line):
             raise RegistryError(Code.REQUEST_INVALID, "the first line must be a method, a target and HTTP/1.1")
 
@@ -163,7 +164,8 @@ class HeadReader(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         parser = self.parser
         self._complete = True
-        self.method = parser.get_method().decode("ascii")
+        self._verb = parser.get_method()
+        self.method = self._verb.decode("ascii")
         self.version = parser.get_http_version()
         self.wants_keep_alive = parser.should_keep_alive()
 

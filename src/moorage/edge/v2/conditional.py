@@ -7,6 +7,8 @@ from moorage.oci.digest import Digest
 
 def unchanged(request: Request, digest: Digest) -> bool:
     """Whether If-None-Match names what we would send."""
+    if request.header("if-none-match") is None:
+        return False
     return any(_tag(value) in {"*", str(digest)} for value in request.header_list("if-none-match"))
 
 
