@@ -51,7 +51,7 @@ class _Found:
     children: dict[Digest, tuple[int, int]]
 
     def size(self, one: Descriptor) -> int | None:
-        if one.role in {Role.CHILD, Role.SUBJECT} and one.digest in self.children:
+        if one.role.names_manifest and one.digest in self.children:
             return self.children[one.digest][1]
         blob = self.blobs.get(one.digest)
         return blob.size if blob else None

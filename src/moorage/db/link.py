@@ -43,6 +43,11 @@ class Link:
     def begin_snapshot(self) -> None:
         self._raw.execute("BEGIN")
 
+    @property
+    def open(self) -> bool:
+        """Whether a transaction has begun and not ended."""
+        return self._raw.in_transaction
+
     def commit(self) -> None:
         self._raw.execute("COMMIT")
 

@@ -237,7 +237,7 @@ def _found(
     role: Role, digest: Digest, blobs: dict[Digest, Blob], children: dict[Digest, tuple[int, int]]
 ) -> dict[str, int | None]:
     """What an edge is bound to.  An index may also list blobs: BuildKit's cache does."""
-    child = children.get(digest) if role in {Role.CHILD, Role.SUBJECT} else None
+    child = children.get(digest) if role.names_manifest else None
     blob = blobs.get(digest) if child is None and role is not Role.SUBJECT else None
     return {"child_id": child[0] if child else None, "blob_id": blob.id if blob else None}
 

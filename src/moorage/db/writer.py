@@ -2,7 +2,7 @@
 
     callers ──► queue ──► turn · BEGIN IMMEDIATE · SAVEPOINT a … RELEASE · SAVEPOINT b … RELEASE · COMMIT ──► callers
 
-Each member stands in its own savepoint, so that one that fails takes nobody with it.  Some failures end the
+Each member of several stands in its own savepoint, so that one that fails takes nobody with it.  Some failures end the
 whole transaction all the same (a full disk, an I/O error, a failed COMMIT): then every member runs again,
 alone; on a full disk the ballast is dropped first.  No result leaves before its COMMIT has succeeded.
 """
@@ -158,9 +158,13 @@ class Writer:
             self._abandon(error)
             raise
         try:
-            for member in members:
-                _run(link, member)
-            link.commit()
+            if len(members) == 1:
+                _run_alone(link, members[0])
+            else:
+                for member in members:
+                    _run(link, member)
+            if link.open:  # it is not where the only member failed
+                link.commit()
         except BaseException as error:  # noqa: BLE001 - it is delivered, or everyone runs again
             self._abandon(error)
             relieved = is_full(error) and self._ballast.drop()
@@ -204,6 +208,23 @@ def _run(link: Link, member: Member) -> None:
         if link.is_lost():
             raise RuntimeError("the write function caught an error that had ended its transaction")
         link.keep()
+
+
+def _run_alone(link: Link, member: Member) -> None:
+    """Run the only member of a group, which needs no savepoint: if it fails, nothing is left to commit."""
+    member.value = member.error = None
+    try:
+        member.value = member.fn(link.tx, *member.args)
+    except BaseException as error:
+        link.tx.close_results()
+        if link.is_lost(error):
+            raise
+        link.roll_back()
+        member.error = named(error)
+    else:
+        link.tx.close_results()
+        if link.is_lost():
+            raise RuntimeError("the write function caught an error that had ended its transaction")
 
 
 def _release(members: list[Member]) -> None:

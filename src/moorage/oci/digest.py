@@ -28,10 +28,22 @@ _HEX = re.compile(r"[a-f0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The name of some bytes: an algorithm and the bytes' hash in lower-case hexadecimal digits."""
+    """The name of some bytes: an algorithm, a colon, and the bytes' hash in lower-case hexadecimal digits."""
 
-    algorithm: str
-    hex: str
+    text: str
+
+    @property
+    def algorithm(self) -> str:
+        return self.text.partition(":")[0]
+
+    @property
+    def hex(self) -> str:
+        """The hash alone."""
+        return self.text.partition(":")[2]
+
+    # Its own, because the text keeps its hash: a push looks up every digest of an image several times.
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     @staticmethod
     @lru_cache(maxsize=16384)
@@ -46,16 +58,16 @@ class Digest:
         elif len(encoded) != length or not _HEX.fullmatch(encoded):
             wrong = f"is not a {algorithm} digest: {length} lower-case hexadecimal digits are wanted"
         else:
-            return Digest(algorithm, encoded)
+            return Digest(text)
         shown = ascii(text if len(text) <= 160 else text[:157] + "...")
         raise RegistryError(Code.DIGEST_INVALID, f"{shown} {wrong}", digest=text[:160])
 
     @staticmethod
     def of(content: Buffer, algorithm: str = CANONICAL) -> "Digest":
-        return Digest(algorithm, hashlib.new(algorithm, content).hexdigest())
+        return Digest(f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
 
     def __str__(self) -> str:
-        return f"{self.algorithm}:{self.hex}"
+        return self.text
 
 
 class Hasher(Protocol):
@@ -101,7 +113,7 @@ class _Plain:
         self.update = self._hash.update
 
     def digest(self) -> Digest:
-        return Digest(self.algorithm, self._hash.hexdigest())
+        return Digest(f"{self.algorithm}:{self._hash.hexdigest()}")
 
     def state(self) -> None:
         return None
@@ -160,7 +172,7 @@ class _Saved:
         copy = ctypes.create_string_buffer(self._context.raw, len(self._context))
         out = ctypes.create_string_buffer(self._with.length)
         self._with.final(out, copy)
-        return Digest(self.algorithm, out.raw.hex())
+        return Digest(f"{self.algorithm}:{out.raw.hex()}")
 
     def state(self) -> bytes:
         return self._context.raw[: self._with.size]

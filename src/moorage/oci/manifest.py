@@ -44,6 +44,11 @@ class Role(Enum):
     CHILD = "child"
     SUBJECT = "subject"
 
+    @property
+    def names_manifest(self) -> bool:
+        """Whether what stands there is a manifest: a child of an index, or the subject."""
+        return self is Role.CHILD or self is Role.SUBJECT
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:

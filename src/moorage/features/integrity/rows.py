@@ -288,4 +288,4 @@ def _named(text: str) -> Digest:
     try:
         return Digest.parse(text)
     except RegistryError:
-        return Digest(CANONICAL, text)
+        return Digest(f"{CANONICAL}:{text}")
