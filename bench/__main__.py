@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.chart import chart
 from bench.load import has_wrk
 from bench.report import document, machine, notes, table
 from bench.rounds import Run
-from bench.servers import PEERS, ROOT, Peer
+from bench.servers import PEERS, ROOT, Peer, another
 from bench.syncs import has_strace
 from bench.wire import Wrong
 from bench.workloads import stages
-from bench.workloads.scale import TINY, Scale
+from bench.workloads.scale import QUICK, TINY, Scale
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,13 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scale = TINY if options.tiny else Scale()
     if options.full:
         scale = replace(scale, shared=max(scale.repositories))
+    if options.quick:
+        scale, options.rounds = QUICK, 1
     chosen = [stage for stage in (one.chosen(options.only) for one in stages(scale)) if stage.workloads]
     if options.list:
         for stage in chosen:
             for workload in stage.workloads:
                 print(f"{stage.name:10} {workload.title}")
         return 0
-    peers = _present(options.peers)
+    peers = _present(options.peers, options.peer)
     _pin(options.pin)
     options.results.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -48,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = f"{table(rows, peers)}\n\n{notes(rows, facts)}"
     (options.results / f"{stamp}.json").write_text(document(rows, peers, facts))
     (options.results / f"{stamp}.md").write_text(text + "\n")
+    (options.results / f"{stamp}.svg").write_text(chart(rows, peers))
     print(f"\n{text}\n{time.monotonic() - began:.0f} s; every sample is in {options.results / stamp}.json")
     return 0
 
@@ -58,21 +62,25 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=5, metavar="N", help="rounds (5)")
     add("--only", action="append", default=[], metavar="WORDS", help="only workloads whose line in --list has this")
     add("--peers", default="", metavar="NAME,…", help=f"only some of {', '.join(peer.name for peer in PEERS)}")
+    add("--peer", action="append", type=another, default=[], metavar="NAME='COMMAND with {port} and {dir}'",
+        help="another registry, which is to serve on that port out of that folder")  # fmt: skip
     add("--full", action="store_true", help="100,000 tags for peers too (minutes more)")
     add("--pin", action="store_true", help="servers on core 0, clients on the others")
+    add("--quick", action="store_true", help="less of everything, in one round: two minutes, rough figures")
     add("--tiny", action="store_true", help="very little of everything: does it work? Figures mean nothing")
     add("--list", action="store_true", help="say what would be measured")
     add("--results", type=Path, default=ROOT / "results", metavar="FOLDER", help="where data and results go (results)")
     return parser.parse_args(arguments)
 
 
-def _present(wanted: str) -> list[Peer]:
-    """The peers to run, with a plain word about what is missing."""
+def _present(wanted: str, others: Sequence[Peer]) -> list[Peer]:
+    """The peers to run, with a plain word about what is missing; the one that ratios are taken to stays last."""
     names = wanted.split(",") if wanted else [peer.name for peer in PEERS]
     unknown = set(names) - {peer.name for peer in PEERS}
     if unknown:
         sys.exit(f"there is no peer {', '.join(sorted(unknown))}")
-    peers = [peer for peer in PEERS if peer.name in names]
+    ours, *known = [peer for peer in PEERS if peer.name in names] or sys.exit("there is nobody to measure")
+    peers = [ours, *known[:-1], *others, *known[-1:]]
     for peer in peers:
         if not peer.installed:
             print(f"{peer.title} is left out, for want of {peer.command[0]}: {peer.install}", file=sys.stderr)

@@ -74,6 +74,11 @@ class Workload:
     run: Callable[[Server, int], Sample]
     only: frozenset[str] | None = None
     """The names of the peers that do it, if not all."""
+    files: bool = False
+    """Whether who sends nothing but files does it too."""
+
+    def is_for(self, peer: Peer) -> bool:
+        return (self.only is None or peer.name in self.only) and (self.files or not peer.files_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +157,18 @@ class Run:
         """All rounds of a stage.  Raises Wrong."""
         rows = [Row(stage.name, one) for one in stage.workloads]
         rounds = min(self.rounds, stage.rounds or self.rounds)
+        peers = [peer for peer in self.peers if any(one.is_for(peer) for one in stage.workloads)]
         if stage.fresh:
             for number in range(rounds):
                 self._tell(f"{stage.name}: round {number + 1} of {rounds}")
-                for peer in _rotated(self.peers, number):
+                for peer in _rotated(peers, number):
                     with self._serving([peer], stage) as servers:
                         for row in rows:
                             _sample(row, servers, number)
                             give_back_pages(servers[0].data)
             return rows
         self._tell(f"{stage.name}: preparing")
-        with self._serving(self.peers, stage) as servers:
+        with self._serving(peers, stage) as servers:
             for number in range(rounds):
                 self._tell(f"{stage.name}: round {number + 1} of {rounds}")
                 for row in rows:
@@ -188,9 +194,8 @@ class Run:
 
 
 def _sample(row: Row, servers: Sequence[Server], number: int) -> None:
-    only = row.workload.only
     for server in servers:
-        if only is None or server.peer.name in only:
+        if row.workload.is_for(server.peer):
             row.samples.setdefault(server.peer.name, []).append(row.workload.run(server, number))
 
 

@@ -5,8 +5,10 @@ descriptor cache, and nobody asked for a password.  Moorage keeps what it has: c
 tokens, one for each repository, as docker does.
 """
 
+import getpass
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
@@ -42,6 +44,31 @@ http: {{addr: "127.0.0.1:{port}"}}
 """
 
 
+_NGINX: Final = """\
+daemon off;
+user {user};
+worker_processes 1;
+error_log stderr error;
+pid {folder}/pid;
+events {{worker_connections 1024;}}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 100000000;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    root {data};
+  }}
+}}
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A registry we know how to run."""
@@ -49,16 +76,18 @@ class Peer:
     name: str
     title: str
     command: tuple[str, ...]
-    """Without the configuration, which comes last."""
+    """`{config}` stands for its configuration's path, `{port}` and `{dir}` for its port and data folder."""
     config: str
     version: tuple[str, ...]
     install: str
     """What to do where it is missing."""
-    seed: Callable[[Path, str, Sequence[str]], None]
-    """Writes tags into a repository of a stopped server."""
+    seed: Callable[[Path, str, Sequence[str]], None] | None
+    """Writes tags into a repository of a stopped server; None where they can only be pushed."""
     environment: dict[str, str] = field(default_factory=dict)
     password: str | None = None
     """The administrator's, where clients have to sign in."""
+    files_only: bool = False
+    """No registry: it sends what lies in its folder, which is what bytes can cost at best."""
 
     @property
     def installed(self) -> bool:
@@ -66,8 +95,10 @@ class Peer:
 
     def told_version(self) -> str:
         """What it says of itself, in one line."""
+        if not self.version:
+            return "unknown"
         told = subprocess.run(self.version, check=False, capture_output=True, text=True, cwd=ROOT)
-        return told.stdout.strip() or "unknown"
+        return (told.stdout or told.stderr).strip() or "unknown"
 
 
 @dataclass(slots=True)
@@ -119,14 +150,14 @@ def start(peer: Peer, folder: Path, *, core: int | None = None) -> Server:
     data.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     config = folder / "config.yml"
-    config.write_text(peer.config.format(data=data, port=port))
+    config.write_text(peer.config.format(data=data, port=port, folder=folder, user=getpass.getuser()))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "PYTHON"))}
     # Python keeps compiled code beside the source when it is installed; here, where nothing else of the run lies.
     environment["PYTHONPYCACHEPREFIX"] = str(folder.parent / "compiled")
     with (folder / "log").open("ab") as log:
         began = time.monotonic()
         process = subprocess.Popen(
-            [*peer.command, str(config)],
+            [part.format(port=port, dir=data, config=config) for part in peer.command],
             stdout=log,
             stderr=log,
             cwd=ROOT,
@@ -147,7 +178,7 @@ def start(peer: Peer, folder: Path, *, core: int | None = None) -> Server:
 def _answers(port: int) -> bool:
     try:
         with Connection(port) as connection:
-            return connection.ask("GET", "/v2/").status in {200, 401}
+            return connection.ask("GET", "/v2/").status in {200, 401, 404}
     except (ConnectionError, Wrong):
         return False
 
@@ -166,7 +197,7 @@ def _peers() -> tuple[Peer, ...]:
         Peer(
             "moorage",
             "Moorage",
-            (sys.executable, "-m", "moorage", "serve", "--config"),
+            (sys.executable, "-m", "moorage", "serve", "--config", "{config}"),
             _MOORAGE,
             ("git", "describe", "--always", "--dirty"),
             "make setup",
@@ -175,9 +206,19 @@ def _peers() -> tuple[Peer, ...]:
             password,
         ),
         Peer(
+            "nginx",
+            "nginx",
+            ("nginx", "-e", "stderr", "-c", "{config}"),
+            _NGINX,
+            ("nginx", "-v"),
+            "apt-get install nginx-light",
+            None,
+            files_only=True,
+        ),
+        Peer(
             "docker-registry",
             "docker-registry",
-            ("docker-registry", "serve"),
+            ("docker-registry", "serve", "{config}"),
             _DISTRIBUTION,
             ("docker-registry", "--version"),
             "make clients, or apt-get install docker-registry",
@@ -186,7 +227,7 @@ def _peers() -> tuple[Peer, ...]:
         Peer(
             "v3",
             "distribution v3",
-            ("registry", "serve"),
+            ("registry", "serve", "{config}"),
             _DISTRIBUTION,
             ("registry", "--version"),
             "make clients, or go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
@@ -194,6 +235,14 @@ def _peers() -> tuple[Peer, ...]:
             {"OTEL_TRACES_EXPORTER": "none"},
         ),
     )
+
+
+def another(told: str) -> Peer:
+    """Whatever `--peer NAME='command with {port} and {dir}'` names.  Raises ValueError."""
+    name, equals, command = told.partition("=")
+    if not equals or "{port}" not in command:
+        raise ValueError(f"{told!r} is not NAME='command with {{port}} and {{dir}}'")
+    return Peer(name, name, tuple(shlex.split(command)), "", (), "install it", None)
 
 
 PEERS: Final = _peers()

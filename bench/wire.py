@@ -74,11 +74,11 @@ class Connection:
         self._send(self._request(method, target, headers), body)
         return self._answer(method)
 
-    def discard(self, target: str) -> int:
+    def discard(self, target: str, headers: Sequence[Header] = ()) -> int:
         """GET whatever is there, leave its bytes in the kernel, and give their number.  Raises Wrong."""
-        self._send(self._request("GET", target, ()), ())
+        self._send(self._request("GET", target, headers), ())
         answer, body = self._head()
-        length = int(answer.want(200).headers["content-length"])
+        length = int(answer.want(206 if headers else 200).headers["content-length"])
         got = len(body)
         while got < length:
             read = self._socket.recv_into(self._read, min(_BUFFER, length - got), socket.MSG_TRUNC)

@@ -21,6 +21,11 @@ def pull(scale: Scale) -> Stage:
     blob, bulk = f"/v2/{_NAME}/blobs/{small.digest}", f"/v2/{_NAME}/blobs/{large.digest}"
 
     def prepare(server: Server) -> Server:
+        if server.peer.files_only:
+            file = server.data / bulk.removeprefix("/")
+            file.parent.mkdir(parents=True)
+            file.write_bytes(large.shared + large.own)
+            return server
         with server.connect() as connection:
             push_image(connection, _NAME, "1.0", image)
             for one in (small, large):
@@ -45,10 +50,12 @@ def pull(scale: Scale) -> Stage:
         asked = request("HEAD", manifest, server.port, (ACCEPT, *server.authorization(manifest)))
         return measure(server, partial(repeat, server.port, asked, 0, 8, scale.seconds))
 
-    def get_large(connections: int, server: Server, _: int) -> Sample:
+    def get_large(connections: int, server: Server, _: int, *, part: int | None = None) -> Sample:
+        headers = (("Range", f"bytes={large.size - part}-"),) if part else ()
+
         def client() -> float:
             with server.connect() as connection:
-                return sum(connection.discard(bulk) for _ in range(scale.pulls // connections or 1)) / GIB
+                return sum(connection.discard(bulk, headers) for _ in range(scale.pulls // connections or 1)) / GIB
 
         def load() -> Load:
             return clients([client] * connections)
@@ -67,8 +74,14 @@ def pull(scale: Scale) -> Stage:
             Workload("GET manifest by tag, 1 connection", Unit.MICROSECONDS, partial(get, manifest, size, 1)),
             Workload("HEAD manifest by tag, 8 connections", Unit.MICROSECONDS, head),
             Workload("GET blob of 1 KiB, 8 connections", Unit.MICROSECONDS, partial(get, blob, small.size, 8)),
-            Workload(f"GET blob of {megabytes}, 1 connection", Unit.PER_GIB, partial(get_large, 1)),
-            Workload(f"GET blob of {megabytes}, 8 connections", Unit.PER_GIB, partial(get_large, 8)),
+            *(
+                Workload(f"GET blob of {megabytes}, {named}", Unit.PER_GIB, run, files=True)
+                for named, run in (
+                    ("1 connection", partial(get_large, 1)),
+                    ("8 connections", partial(get_large, 8)),
+                    ("by Range", partial(get_large, 1, part=large.size - 1000)),
+                )
+            ),
         ],
         prepare,
     )

@@ -19,7 +19,7 @@ class Scale:
     images: int = 15
     tags: int = 40
     """Tags pushed in a sample."""
-    repositories: tuple[int, ...] = (1, 1_000, 10_000, 100_000)
+    repositories: tuple[int, ...] = (1, 1_000, 10_000, 100_000, 1_000_000)
     """Tags that repositories have before."""
     shared: int = 10_000
     """The most tags that peers get too; above, only Moorage."""
@@ -30,6 +30,21 @@ class Scale:
     rules: int = 1_000_000
     decisions: int = 2_000
 
+
+QUICK = Scale(
+    pulls=4,
+    pushes=1,
+    images=5,
+    tags=15,
+    repositories=(1, 1_000, 10_000),
+    crowd=8,
+    crowd_blob=64 * MIB,
+    users=10_000,
+    organisations=1_000,
+    rules=100_000,
+    decisions=500,
+)
+"""Enough for a first look."""
 
 TINY = Scale(
     blob=2 * MIB,

@@ -12,13 +12,17 @@ from bench.workloads.scale import Scale
 from bench.workloads.verbs import check_manifest, push_image, push_manifest, small_gets
 
 _PAGE = 100
-_EVERYBODY = frozenset(peer.name for peer in PEERS)
 _US = frozenset({PEERS[0].name})
+_SEEDED = frozenset(peer.name for peer in PEERS if peer.seed is not None)
+_PUSHED = 1_000
+"""Up to so many tags everybody gets, if need be by pushing each."""
 
 
 def tags(scale: Scale) -> Stage:
     image = new_image()
-    pushers = {size: _EVERYBODY if size <= scale.shared else _US for size in scale.repositories}
+    takers = {
+        size: None if size <= _PUSHED else _SEEDED if size <= scale.shared else _US for size in scale.repositories
+    }
 
     def name(size: int) -> str:
         return f"acme/with-{size}"
@@ -27,13 +31,17 @@ def tags(scale: Scale) -> Stage:
         return f"t{number:07}"
 
     def prepare(server: Server) -> Server:
-        mine = [size for size in scale.repositories if server.peer.name in pushers[size]]
+        mine = [size for size, names in takers.items() if names is None or server.peer.name in names]
+        seed = server.peer.seed
         with server.connect() as connection:
             for size in mine:
                 push_image(connection, name(size), "seed", image)
+                for number in range(1, size if seed is None else 0):
+                    push_manifest(connection, name(size), tag(number), image.manifest)
         server.stop()
-        for size in mine:
-            server.peer.seed(server.data, name(size), [tag(number) for number in range(1, size)])
+        if seed is not None:
+            for size in mine:
+                seed(server.data, name(size), [tag(number) for number in range(1, size)])
         again = start(server.peer, server.folder)
         with again.connect() as connection:
             for size in mine:
@@ -75,11 +83,11 @@ def tags(scale: Scale) -> Stage:
         "tags",
         [
             *(
-                Workload(f"push a tag to {titled(size)}", Unit.MICROSECONDS, partial(push_tags, size), pushers[size])
+                Workload(f"push a tag to {titled(size)}", Unit.MICROSECONDS, partial(push_tags, size), takers[size])
                 for size in scale.repositories
             ),
             *(
-                Workload(f"list {_PAGE} of {size:,} tags", Unit.MICROSECONDS, partial(list_tags, size), pushers[size])
+                Workload(f"list {_PAGE} of {size:,} tags", Unit.MICROSECONDS, partial(list_tags, size), takers[size])
                 for size in listed
             ),
         ],

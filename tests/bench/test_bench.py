@@ -165,4 +165,4 @@ def test_a_tiny_round_fills_every_row_and_leaves_no_data(tmp_path: Path, capsys:
         assert sample[{"durability": "syncs", "access": "cpu"}.get(row["stage"], "peak")] > 0
         assert row["medians"][US.name] > 0
         assert row["workload"] in printed
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".svg"}
