@@ -69,7 +69,11 @@ def _prefix(value: str) -> str:
 
 
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(value if value == "unix" else str(ipaddress.ip_network(value, strict=False)) for value in values)
+    return tuple(str(ipaddress.ip_network(value, strict=False)) for value in values)
+
+
+def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value if value == "unix" else _networks((value,))[0] for value in values)
 
 
 def _no_letsencrypt(_: Any) -> Any:
@@ -122,6 +126,7 @@ def _clean_headers(headers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, 
 
 
 Address = Annotated[str, AfterValidator(_address)]
+Networks = Annotated[Names, AfterValidator(_networks)]
 Headers = Annotated[dict[str, tuple[str, ...]], BeforeValidator(_header_lists), AfterValidator(_clean_headers)]
 
 
@@ -173,6 +178,10 @@ class Prometheus(Section):
 class Debug(Section):
     addr: Address | None = None
     """A second address, for metrics and health only. Keep it private."""
+    allow: Networks = ()
+    """The only addresses and networks that may ask there. None named means all."""
+    deny: Networks = ()
+    """Addresses and networks that may not, whatever `allow` says."""
     prometheus: Prometheus = Prometheus()
 
 
@@ -199,7 +208,11 @@ class HTTP(Section):
     """Docker Registry's HTTP/2."""
     h2c: Annotated[Unread, Ignored("HTTP/1.1 is spoken")] = None
     """Docker Registry's HTTP/2 without TLS."""
-    trusted_proxies: Annotated[Names, AfterValidator(_networks)] = ()
+    allow: Networks = ()
+    """The only addresses and networks that may ask anything: 10.0.0.0/8, 2001:db8::1. None named means all."""
+    deny: Networks = ()
+    """Addresses and networks that may not, whatever `allow` says."""
+    trusted_proxies: Annotated[Names, AfterValidator(_proxies)] = ()
     """The reverse proxies whose X-Forwarded headers are believed: addresses, networks, or unix for those that come
     over a unix socket."""
 

@@ -61,6 +61,8 @@ class Connection(HeadReader):
         self._peer = ""
         self._scheme = "http"
         self._trusted = False
+        self._guarded = False
+        """Whether each request has to be judged by the address it comes from."""
         self._seated = False
         self._exchange: Exchange | None = None
         self._body: Incoming | None = None
@@ -94,8 +96,15 @@ class Connection(HeadReader):
         self.plain = self.scheme == "http"
         self._scheme = self.scheme or "http"
         self._peer = self.client[0] if self.client else ""
+        if not self._peer and transport.get_extra_info("socket").family != socket.AF_UNIX:
+            # Reset before it was accepted.  What it sent may still be read, and must not pass for a Unix socket's.
+            self.cut()
+            return
+        admission, limits = self.shared.admission, self.shared.limits
         self._trusted = self.shared.trust.trusts(self._peer)
-        self._deadline = self.loop.time() + self.shared.limits.idle_seconds
+        barred = admission.judges and not self._trusted and not admission.admits(self._peer)
+        self._guarded = barred or (admission.judges and self._trusted)
+        self._deadline = self.loop.time() + (limits.header_seconds if barred else limits.idle_seconds)
         if self.plain:
             # "Writable" then means that everything has left, which is what sendfile must know.
             transport.set_write_buffer_limits(0)
@@ -205,6 +214,8 @@ class Connection(HeadReader):
         self._exchange = exchange
         try:
             address(request, self.url, self.version, self.noted, self.shared.trust, trusted=self._trusted)
+            if self._guarded:
+                self.shared.admission.check(request.peer)
             request.body = self._expect_body()
         except RegistryError as error:
             if not request.path and self.url.startswith(b"/"):

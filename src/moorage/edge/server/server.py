@@ -13,6 +13,7 @@ from moorage.edge.server.answers import Starts
 from moorage.edge.server.connection import Connection
 from moorage.edge.server.ids import RequestIds
 from moorage.edge.server.limits import Limits
+from moorage.edge.server.networks import EVERYBODY, Admission
 from moorage.edge.server.pool import Pool
 from moorage.edge.server.proxies import Trust
 from moorage.edge.server.wire import Seats, Shared, Unsent
@@ -36,6 +37,7 @@ class Server:
         limits: Limits | None = None,
         observe: Observer | None = None,
         trusted_proxies: tuple[str, ...] = (),
+        admission: Admission = EVERYBODY,
     ) -> None:
         self.limits = limits or Limits()
         self._shared = Shared(
@@ -43,6 +45,7 @@ class Server:
             observe,
             self.limits,
             Trust(trusted_proxies),
+            admission,
             RequestIds(),
             Starts(),
             Pool(),
