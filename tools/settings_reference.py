@@ -16,6 +16,7 @@ MARK = "<!-- From here on written by tools/settings_reference.py -->\n"
 OURS = (
     "accounts.",
     "admin.",
+    "auth.certificates",
     "auth.open",
     "auth.refreshtokens",
     "auth.tokenlife",

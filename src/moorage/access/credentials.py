@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from moorage.access.actor import ANONYMOUS, ANYONE, EVERYONE, Actor, Identity
+from moorage.access.actor import ANONYMOUS, ANYONE, EVERYONE, NOBODY, Actor, Identity
 from moorage.access.bearer import Bearer, Claims, refused
 from moorage.access.limits import Limit
 from moorage.access.passwords import Passwords
@@ -78,7 +78,7 @@ class Credentials:
         fits = await self.passwords.fits(account.password if account else None, login.secret)
         if account is None or not fits or account.kind != "user" or not account.usable(self.now()):
             raise wrong(login.name)
-        return await self.db.read(_of_account, account)
+        return await self.db.read(of_account, account)
 
     async def refresh(self, secret: str) -> Identity:
         """Who a refresh token is from.  Raises UNAUTHORIZED."""
@@ -92,7 +92,8 @@ class Credentials:
         if claims.account is None:
             if claims.name:
                 raise refused("is not one of this registry's; sign in again")
-            return Identity(ANONYMOUS, "an anonymous token", asked=claims.scopes, until=claims.expires)
+            why = claims.credential if claims.credential != NOBODY.credential else ""
+            return Identity(ANONYMOUS, "an anonymous token", asked=claims.scopes, until=claims.expires, unproved=why)
         identity = await self.db.read(_standing, claims, self.now())
         if identity is None:
             raise refused("was given for credentials that are no longer good; sign in again")
@@ -130,7 +131,8 @@ def actor_of(tx: Tx, account: Account) -> Actor:
     return Actor(account.name, "user", account.id, account.admin, subjects, owned)
 
 
-def _of_account(tx: Tx, account: Account) -> Identity:
+def of_account(tx: Tx, account: Account) -> Identity:
+    """The identity that a password of the account proves."""
     until = account.expires_at / _SECOND if account.expires_at is not None else FOREVER
     return Identity(actor_of(tx, account), "a password", until=until)
 
@@ -159,7 +161,7 @@ def _standing(tx: Tx, claims: Claims, now: int) -> Identity | None:
     if claims.token is None:
         if claims.issued_at < account.credentials_at:
             return None
-        identity = _of_account(tx, account)
+        identity = of_account(tx, account)
     else:
         token = tokens.find(tx, claims.token)
         if token is None or token.account != account.id or not token.usable(now):

@@ -113,6 +113,7 @@ async def _serve(settings: Settings, place: str) -> None:
         observe=application.observe,
         trusted_proxies=settings.http.trusted_proxies,
         admission=Admission(settings.http.allow, settings.http.deny, "http"),
+        certificates=settings.auth.certificates,
     )
     tls = tls_context(settings.http.tls)
     try:

@@ -160,7 +160,14 @@ class TLS(Section):
     def _both_or_none(self) -> "TLS":
         if (self.certificate is None) != (self.key is None):
             raise ValueError("needs both `certificate` and `key`, or neither")
+        if self.clientcas and self.certificate is None:
+            raise ValueError("needs `certificate` and `key` where `clientcas` wants certificates of clients")
         return self
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the certificates that clients show are verified."""
+        return bool(self.clientcas) and self.clientauth != "request-client-cert"
 
     @property
     def openssl_ciphers(self) -> str:

@@ -16,6 +16,7 @@ from typing import Final, final
 
 from uvicorn.server import ServerState
 
+from moorage.access.certificates import Certificate
 from moorage.edge.http import Body, Request, render
 from moorage.edge.server.addressing import address
 from moorage.edge.server.answers import CONTINUE
@@ -40,6 +41,9 @@ LEAST: Final = 16 * KIB
 TURNS: Final = 16
 """Pipelined requests that are answered before other connections get their turn."""
 
+_FOREIGN: Final = frozenset({"cross-site", "same-site"})
+"""How browsers mark requests of other sites' pages, to which they add the certificate by themselves."""
+
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: closing sends RST."""
 
@@ -63,6 +67,7 @@ class Connection(HeadReader):
         self._trusted = False
         self._guarded = False
         """Whether each request has to be judged by the address it comes from."""
+        self._certificate: Certificate | None = None
         self._seated = False
         self._exchange: Exchange | None = None
         self._body: Incoming | None = None
@@ -103,6 +108,9 @@ class Connection(HeadReader):
         admission, limits = self.shared.admission, self.shared.limits
         self._trusted = self.shared.trust.trusts(self._peer)
         barred = admission.judges and not self._trusted and not admission.admits(self._peer)
+        if self.shared.certificates and self.certified and not self._trusted:
+            # What a proxy shows is its own, and says nothing of those it asks for.
+            self._certificate = Certificate.of(transport.get_extra_info("peercert"))
         self._guarded = barred or (admission.judges and self._trusted)
         self._deadline = self.loop.time() + (limits.header_seconds if barred else limits.idle_seconds)
         if self.plain:
@@ -210,6 +218,8 @@ class Connection(HeadReader):
             self._scheme,
             ids.accept(offered[0]) if offered else ids.fresh(),
         )
+        if self._certificate is not None and request.header("sec-fetch-site") not in _FOREIGN:
+            request.certificate = self._certificate
         exchange = Exchange(self, request, began, keep=self.wants_keep_alive, http10=self.version == "1.0")
         self._exchange = exchange
         try:
@@ -440,6 +450,11 @@ class Connection(HeadReader):
         self.transport.abort()
         if self._exchange is not None:
             self._exchange.lost()
+
+    @property
+    def certified(self) -> bool:
+        """Whether the client has shown a certificate, and TLS has verified it."""
+        return bool(self.transport.get_extra_info("peercert"))
 
     # Time and shutdown
 

@@ -85,6 +85,8 @@ class Shared:
     unsent: Unsent
     readers: Executor
     """Threads for file bytes that are not in memory: a cold disk must not stop the loop."""
+    certificates: bool
+    """Whether handlers are told of the certificates that clients show."""
 
 
 class Wire(Protocol):
