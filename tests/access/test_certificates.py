@@ -27,13 +27,16 @@ auth: {{certificates: true, refreshtokens: true}}
 class House(Closed):
     """A closed server behind TLS, where certificates sign accounts in."""
 
-    def __init__(self, folder: Path, proxies: str = "", clientauth: str = "verify-client-cert-if-given") -> None:
+    def __init__(
+        self, folder: Path, proxies: str = "", clientauth: str = "verify-client-cert-if-given", host: str = ""
+    ) -> None:
+        self.name = host or "localhost"
         self.site, self.people = Authority(folder / "site", "site"), Authority(folder / "people", "people")
         self.bundle = folder / "clients.pem"
         self.bundle.write_bytes(self.people.file.read_bytes())
         cert, key = self.site.issue("registry")
         values = {"cert": cert, "key": key, "clients": self.bundle, "clientauth": clientauth, "proxies": proxies}
-        super().__init__(folder, SETTINGS.format(**values))
+        super().__init__(folder, SETTINGS.format(**values), host=host or "127.0.0.1")
         self.client.close()
         self.client = self.show(None)
 
@@ -43,7 +46,7 @@ class House(Closed):
 
     def show(self, shown: tuple[Path, Path] | None) -> httpx.Client:
         """A client that shows a certificate; the caller closes it."""
-        base = f"https://localhost:{self.port}"
+        base = f"https://{self.name}:{self.port}"
         return httpx.Client(base_url=base, verify=context(self.site, shown), timeout=60)
 
     def named(self, *names: str, seconds: float = 3600) -> httpx.Client:

@@ -81,8 +81,8 @@ def test_a_file_that_is_not_a_configuration_is_a_fault_with_its_line(faults_of, 
          "1: auth: names several providers, htpasswd, token; keep one"),
         ("auth: {htpasswd: {path: /a}, open: true}\n", "1: auth: cannot be open to everybody"),
         ("auth: {certificates: true}\n", "1: auth.certificates: needs http.tls.clientcas: a certificate that nobody"),
-        ("http: {tls: {certificate: /a, key: /b, clientcas: [/c], clientauth: request-client-cert}}\n"
-         "auth:\n  certificates: true\n", "3: auth.certificates: needs http.tls.clientauth to verify"),
+        (("http: {tls: {certificate: /a, key: /b, clientcas: [/c], clientauth: request-client-cert}}\n"
+          "auth:\n  certificates: true\n"), "3: auth.certificates: needs http.tls.clientauth to verify"),
         ("auth: {certificates: true, open: true}\n", "1: auth: lets `certificates` sign in the registry's own"),
         ("auth: {certificates: true, htpasswd: {path: /a}}\n", "1: auth: lets `certificates` sign in"),
         ("http: {tls: {clientcas: [/c]}}\n", "1: http.tls: needs `certificate` and `key` where `clientcas` wants"),
