@@ -45,7 +45,8 @@ def app(
 ) -> ASGI:
     """An ASGI application that answers with `handler`.  Of `limits` it keeps the times of bodies and of sending.
 
-    `trusted_proxies` are addresses, networks or `unix`; ValueError for anything else.
+    `trusted_proxies` are addresses, networks or `unix`; ValueError for anything else.  Client certificates prove
+    nobody here: what the server in front knows of them it has no agreed way to tell.
     """
     return _Application(handler, limits or Limits(), observe, Trust(trusted_proxies), admission)
 
