@@ -15,6 +15,7 @@ import pytest
 from tests import make
 from tests.authority import Authority, context
 from tests.closed import ADMIN, PASSWORD, Closed, Login, problem
+from tests.databases import Server
 
 SETTINGS = """
 http:
@@ -28,7 +29,12 @@ class House(Closed):
     """A closed server behind TLS, where certificates sign accounts in."""
 
     def __init__(
-        self, folder: Path, proxies: str = "", clientauth: str = "verify-client-cert-if-given", host: str = ""
+        self,
+        folder: Path,
+        proxies: str = "",
+        clientauth: str = "verify-client-cert-if-given",
+        host: str = "",
+        **environment: str,
     ) -> None:
         self.name = host or "localhost"
         self.site, self.people = Authority(folder / "site", "site"), Authority(folder / "people", "people")
@@ -36,7 +42,7 @@ class House(Closed):
         self.bundle.write_bytes(self.people.file.read_bytes())
         cert, key = self.site.issue("registry")
         values = {"cert": cert, "key": key, "clients": self.bundle, "clientauth": clientauth, "proxies": proxies}
-        super().__init__(folder, SETTINGS.format(**values), host=host or "127.0.0.1")
+        super().__init__(folder, SETTINGS.format(**values), host=host or "127.0.0.1", **environment)
         self.client.close()
         self.client = self.show(None)
 
@@ -249,6 +255,17 @@ def test_who_failed_by_certificate_stands_in_the_events(house: House) -> None:
         assert found()[0].kind == "sign-in.failed"
     finally:
         db.close_now()
+
+
+def test_no_name_is_a_failure_of_the_database(tmp_path: Path, postgresql_server: Server) -> None:
+    """PostgreSQL takes no NUL in a text."""
+    house = House(tmp_path, REGISTRY_DATABASE_URL=postgresql_server.create(schema=False))
+    try:
+        for name, status in (("admin\0", 401), ("admin\ud7ff\uffff", 401), ("\U0001f433" * 16, 401), ("admin", 200)):
+            with house.named(name) as client:
+                assert client.get("/v2/").status_code == status, ascii(name)
+    finally:
+        house.stop()
 
 
 def test_a_proxys_certificate_signs_nobody_in(tmp_path: Path) -> None:
