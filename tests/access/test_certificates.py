@@ -12,6 +12,9 @@ import httpx
 import jwt
 import pytest
 
+from moorage.access.certificates import Certificate, certified
+from moorage.db import events
+from moorage.db.engine import open_database
 from tests import make
 from tests.authority import Authority, context
 from tests.closed import ADMIN, PASSWORD, Closed, Login, problem
@@ -227,6 +230,21 @@ def test_a_certificate_that_ends_is_worth_nothing_from_then_on(house: House, ali
         house.named(alice[0], seconds=-1).get("/v2/")
 
 
+def test_a_certificate_is_good_until_it_or_its_account_ends(house: House) -> None:
+    house.done(ADMIN, "POST", "/users", {"name": "guest", "expires_in": 3600})
+    soon = time.time() + 3600
+    db = open_database(house.database)
+    try:
+        proved = lambda until: db.read_now(certified, Certificate(("guest",), until), now)  # noqa: E731
+        now = time.time_ns() // 1000
+        assert abs(proved(soon + 9000).until - soon) < 60
+        assert proved(soon - 900).until == soon - 900
+        now += 3700 * 1_000_000
+        assert not proved(soon + 9000).actor.signed_in
+    finally:
+        db.close_now()
+
+
 def test_a_certificate_gets_no_refresh_token(house: House, alice: Login) -> None:
     asked = {"offline_token": "true", "service": "moorage"}
     with house.named(alice[0]) as client:
@@ -245,9 +263,6 @@ def test_who_failed_by_certificate_stands_in_the_events(house: House) -> None:
     with house.named("burglar") as client:
         for _ in range(5):
             client.get("/v2/")
-    from moorage.db import events
-    from moorage.db.engine import open_database
-
     db = open_database(house.database)
     try:
         found = lambda: [one for one in db.read_now(events.after, (0, 0), 1000) if "burglar" in str(one)]  # noqa: E731

@@ -7,11 +7,11 @@ What reaches us TLS has verified; whoever runs the authorities decides who can b
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from moorage.access.actor import ANONYMOUS, Identity
-from moorage.access.credentials import NAME_LENGTH, of_account
+from moorage.access.credentials import NAME_LENGTH, actor_of
 from moorage.db import accounts
 from moorage.db.engine import Tx
 from moorage.oci.names import shown
@@ -46,8 +46,8 @@ def certified(tx: Tx, certificate: Certificate, now: int) -> Identity:
     found = accounts.find(tx, name) if len(name) <= NAME_LENGTH and name.isprintable() else None
     if found is None or found.kind not in {"user", "robot"} or not found.usable(now):
         return _nobody(f"names {shown(name[:NAME_LENGTH])}, which is no account that may sign in")
-    proved = of_account(tx, found)
-    return replace(proved, credential="a client certificate", until=min(proved.until, certificate.until))
+    ends = [certificate.until, *([found.expires_at / 1_000_000] if found.expires_at is not None else [])]
+    return Identity(actor_of(tx, found), "a client certificate", until=min(ends))
 
 
 def _nobody(why: str) -> Identity:

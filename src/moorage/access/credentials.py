@@ -78,7 +78,7 @@ class Credentials:
         fits = await self.passwords.fits(account.password if account else None, login.secret)
         if account is None or not fits or account.kind != "user" or not account.usable(self.now()):
             raise wrong(login.name)
-        return await self.db.read(of_account, account)
+        return await self.db.read(_of_account, account)
 
     async def refresh(self, secret: str) -> Identity:
         """Who a refresh token is from.  Raises UNAUTHORIZED."""
@@ -131,8 +131,7 @@ def actor_of(tx: Tx, account: Account) -> Actor:
     return Actor(account.name, "user", account.id, account.admin, subjects, owned)
 
 
-def of_account(tx: Tx, account: Account) -> Identity:
-    """The identity that a password of the account proves."""
+def _of_account(tx: Tx, account: Account) -> Identity:
     until = account.expires_at / _SECOND if account.expires_at is not None else FOREVER
     return Identity(actor_of(tx, account), "a password", until=until)
 
@@ -161,7 +160,7 @@ def _standing(tx: Tx, claims: Claims, now: int) -> Identity | None:
     if claims.token is None:
         if claims.issued_at < account.credentials_at:
             return None
-        identity = of_account(tx, account)
+        identity = _of_account(tx, account)
     else:
         token = tokens.find(tx, claims.token)
         if token is None or token.account != account.id or not token.usable(now):
