@@ -66,13 +66,13 @@ class Served:
             self.process.stdout.close()
 
 
-def start(data: Path, config: Path | None = None, **environment: str) -> Served:
+def start(data: Path, config: Path | None = None, *, host: str = "127.0.0.1", **environment: str) -> Served:
     """Start `moorage serve` on a free port and wait until it says where it listens; open to all without a `config`."""
     how = ["--config", str(config)] if config else ["--open", "--config", str(ROOT / "tests" / "lab.yml")]
     log = data.with_name(f"{data.name}.log")
     with log.open("a") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moorage", "serve", *how, "--data", str(data), "--listen", "127.0.0.1:0"],
+            [sys.executable, "-m", "moorage", "serve", *how, "--data", str(data), "--listen", f"{host}:0"],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
@@ -80,7 +80,7 @@ def start(data: Path, config: Path | None = None, **environment: str) -> Served:
         )
     assert process.stdout is not None
     for line in process.stdout:
-        found = re.search(r"listens on https?://127\.0\.0\.1:(\d+)", line)
+        found = re.search(rf"listens on https?://{re.escape(host)}:(\d+)", line)
         if found:
             return Served(process, int(found[1]), data, log)
     process.wait(5)

@@ -16,12 +16,17 @@ MARK = "<!-- From here on written by tools/settings_reference.py -->\n"
 OURS = (
     "accounts.",
     "admin.",
+    "auth.certificates",
     "auth.open",
     "auth.refreshtokens",
     "auth.tokenlife",
     "data",
     "database.",
     "gc.",
+    "http.allow",
+    "http.debug.allow",
+    "http.debug.deny",
+    "http.deny",
     "http.trusted_proxies",
     "limits.",
     "scrub.",
@@ -51,8 +56,8 @@ def tables() -> str:
 
 def row(key: Key, text: str) -> str:
     meaning = " ".join(text.split())
-    if key.path[0] == "auth" and key.path[1] != "open":
-        meaning += " *Not yet: `serve` refuses to start.*"
+    if key.path[:2] == ("auth", "silly"):
+        meaning += " *`serve` refuses to start.*"
     if key.ignored:
         meaning += f" *Ignored: {key.ignored}.*"
     if key.name.startswith(OURS):

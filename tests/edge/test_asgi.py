@@ -19,7 +19,7 @@ import uvicorn
 from moorage.app import Application, build
 from moorage.edge.asgi import app
 from moorage.edge.http import FileRange, Handler, Observer, Request, Response
-from moorage.edge.server import Limits, Server
+from moorage.edge.server import Admission, Limits, Server
 from moorage.errors import Interrupted
 from moorage.settings import load
 from tests import make
@@ -32,7 +32,13 @@ class Uvicorn:
     """Plain uvicorn in this loop."""
 
     def __init__(self, handler: Handler, observe: Observer | None) -> None:
-        served: Any = app(handler, limits=LIMITS, observe=observe, trusted_proxies=("127.0.0.1",))
+        served: Any = app(
+            handler,
+            limits=LIMITS,
+            observe=observe,
+            trusted_proxies=("127.0.0.1",),
+            admission=Admission([], ["6.6.6.7"]),
+        )
         config = uvicorn.Config(
             served, port=0, lifespan="on", log_config=None, proxy_headers=False, timeout_graceful_shutdown=5
         )
@@ -53,7 +59,13 @@ class Uvicorn:
 
 class Ours:
     def __init__(self, handler: Handler, observe: Observer | None) -> None:
-        self._server = Server(handler, limits=LIMITS, observe=observe, trusted_proxies=("127.0.0.1",))
+        self._server = Server(
+            handler,
+            limits=LIMITS,
+            observe=observe,
+            trusted_proxies=("127.0.0.1",),
+            admission=Admission([], ["6.6.6.7"]),
+        )
 
     async def listen(self) -> int:
         return (await self._server.listen("127.0.0.1", 0))[1]
@@ -312,6 +324,9 @@ def test_who_asks_is_told_by_a_trusted_proxy(kind: Kind) -> None:
     forwarded = {"X-Forwarded-For": "6.6.6.6, 10.0.0.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "hub"}
     with running(kind, who) as port:
         assert httpx.get(f"http://127.0.0.1:{port}/", headers=forwarded).text == "10.0.0.9 https hub"
+        refused = httpx.get(f"http://127.0.0.1:{port}/", headers={"X-Forwarded-For": "6.6.6.7"})
+        assert (refused.status_code, make.code(refused)) == (403, "DENIED")
+        assert refused.json()["errors"][0]["detail"] == {"address": "6.6.6.7"}
 
 
 async def misbehave(request: Request) -> Response:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from tests import make
+from tests.closed import Closed
 from tests.conftest import ROOT, Served, start
 from tests.security.attacker import ask, request, statuses, talk
 
@@ -284,6 +285,10 @@ EVIL = [
     "Forwarded: for=6.6.6.6;host=evil.example;proto=https",
     "X-Real-IP: 6.6.6.6",
     "X-Remote-User: evil.example",
+    "X-Forwarded-User: evil.example",
+    'X-Forwarded-Client-Cert: Subject="CN=evil.example"',
+    "X-SSL-Client-CN: evil.example",
+    "X-SSL-Client-Verify: SUCCESS",
     "X-Original-URL: /v2/evil.example/tags/list",
     "X-Rewrite-URL: /v2/evil.example/tags/list",
     "X-HTTP-Method-Override: DELETE",
@@ -317,6 +322,49 @@ def test_sec_26_nobody_says_for_himself_who_he_is_or_where_we_are(victim: Served
         events = [json.loads(line) for line in lines]
     assert {event["ip"] for event in events if event["msg"] == "request"} == {"127.0.0.1"}
     assert "6.6.6.6" not in json.dumps(events)
+    assert {event["actor"] for event in events if event["msg"] == "request"} <= {"", "anonymous"}
+
+
+NAMES = [
+    "X-Remote-User",
+    "Remote-User",
+    "X-Forwarded-User",
+    "X-Auth-Request-User",
+    "X-SSL-Client-CN",
+    "SSL_CLIENT_S_DN",
+]
+
+
+@pytest.mark.parametrize("proxies", ["", "127.0.0.1"])
+def test_sec_26_no_header_signs_anybody_in_not_even_of_a_trusted_proxy(tmp_path: Path, proxies: str) -> None:
+    lines = f"http: {{trusted_proxies: [{proxies}]}}\n"
+    house = Closed(tmp_path, lines)
+    try:
+        claims = dict.fromkeys(NAMES, "admin") | {"Forwarded": "for=1.1.1.1;by=admin", "X-Forwarded-For": "192.0.2.9"}
+        claims["X-Forwarded-Client-Cert"] = 'By=spiffe://a;Subject="CN=admin"'
+        claims["Cookie"] = "user=admin"
+        for path in ("/v2/", "/v2/_catalog", "/v2/acme/app/tags/list", "/api/v1/users"):
+            assert house.client.get(path, headers=claims).status_code == 401, path
+        token = house.client.get("/token", params={"scope": "registry:catalog:*"}, headers=claims).json()["token"]
+        assert house.api(token, "GET", "/users").status_code == 401
+        assert house.client.get("/v2/_catalog", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+        asked = [json.loads(line) for line in house.served.log.read_text().splitlines()]
+        asked = [line for line in asked if line["msg"] == "request"]
+        assert {line["ip"] for line in asked[:4]} == {"192.0.2.9" if proxies else "127.0.0.1"}
+        assert {line["actor"] for line in asked} <= {"", "anonymous"}
+    finally:
+        house.stop()
+
+
+def test_sec_26_an_address_is_judged_by_the_socket_where_no_trusted_proxy_speaks(serve: Callable[..., Served]) -> None:
+    server = serve(REGISTRY_HTTP_ALLOW="127.0.0.1", REGISTRY_HTTP_TRUSTED_PROXIES="192.0.2.0/24")
+    for claim in ("X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "X-Real-IP: 127.0.0.1", "X-Other: 1"):
+        name, _, value = claim.partition(": ")
+        with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as stranger:
+            answer = stranger.get(f"{server.url}/v2/", headers={name: value})
+        assert answer.status_code == 403
+        assert "127.0.0.2 is not let in" in answer.json()["errors"][0]["message"]
+    assert httpx.get(f"{server.url}/v2/", headers={"X-Forwarded-For": "127.0.0.2"}).status_code == 200
 
 
 @pytest.mark.parametrize(

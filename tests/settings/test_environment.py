@@ -46,6 +46,7 @@ def test_lists_are_set_by_index_or_as_a_yaml_value():
     )
     assert settings_of(REGISTRY_HTTP_TRUSTED_PROXIES="10.0.0.1").http.trusted_proxies == ("10.0.0.1/32",)
     many = {f"REGISTRY_HTTP_TLS_CLIENTCAS_{number}": f"/ca/{number}" for number in range(12)}
+    many |= {"REGISTRY_HTTP_TLS_CERTIFICATE": "/a", "REGISTRY_HTTP_TLS_KEY": "/b"}
     assert settings_of(**many).http.tls.clientcas == tuple(f"/ca/{number}" for number in range(12))
     platforms = settings_of(
         REGISTRY_VALIDATION_MANIFESTS_INDEXES_PLATFORMS="List",
@@ -58,7 +59,7 @@ def test_lists_are_set_by_index_or_as_a_yaml_value():
 
 def test_an_element_of_the_files_list_can_be_replaced(tmp_path):
     file = tmp_path / "config.yml"
-    file.write_text("http: {tls: {clientcas: [/a, /b]}}\n")
+    file.write_text("http: {tls: {certificate: /c, key: /k, clientcas: [/a, /b]}}\n")
     loaded = load(file, environ={"REGISTRY_HTTP_TLS_CLIENTCAS_1": "/c"})
     assert loaded.settings.http.tls.clientcas == ("/a", "/c")
 

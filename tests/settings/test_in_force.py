@@ -1,6 +1,7 @@
 """Docker Registry's settings, in force over a real server."""
 
 import json
+import socket
 from collections.abc import Callable
 
 import httpx
@@ -138,3 +139,37 @@ def test_urls_in_manifests_are_let_through_by_rules(
             assert put.status_code == 201 or "validation.manifests.urls" in put.text
             found.append(put.status_code == 201)
         assert found == accepted
+
+
+def test_addresses_are_kept_out_of_either_listener_by_its_own_lists(serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        aside = f"127.0.0.1:{free.getsockname()[1]}"
+    server = serve(
+        REGISTRY_HTTP_DENY="127.0.0.2",
+        REGISTRY_HTTP_DEBUG_ADDR=aside,
+        REGISTRY_HTTP_DEBUG_PROMETHEUS_ENABLED="true",
+        REGISTRY_HTTP_DEBUG_ALLOW="[127.0.0.2, 192.0.2.0/24]",
+        REGISTRY_HTTP_DEBUG_DENY="192.0.2.7",
+        REGISTRY_HTTP_TRUSTED_PROXIES="127.0.0.9",
+    )
+    clients = {last: httpx.Client(transport=httpx.HTTPTransport(local_address=f"127.0.0.{last}")) for last in (1, 2, 9)}
+    assert clients[1].get(f"{server.url}/livez").status_code == 200
+    for _ in range(20):
+        refused = clients[2].get(f"{server.url}/livez")
+        assert (refused.status_code, make.code(refused)) == (403, "DENIED")
+    refused = clients[1].get(f"http://{aside}/metrics")
+    assert refused.status_code == 403
+    assert "127.0.0.1 is not let in: http.debug.allow" in refused.json()["errors"][0]["message"]
+    for last, address, status in [(9, "192.0.2.6", 200), (9, "192.0.2.7", 403), (1, "192.0.2.6", 403)]:
+        answer = clients[last].get(f"http://{aside}/debug/health", headers={"X-Forwarded-For": address})
+        assert answer.status_code == status
+    counted = clients[2].get(f"http://{aside}/metrics").text
+    assert 'registry_http_addresses_refused_total{listener="http"} 20.0' in counted
+    assert 'registry_http_addresses_refused_total{listener="http.debug"} 3.0' in counted
+    told = [line for line in map(json.loads, server.log.read_text().splitlines()) if "is not let in" in line["msg"]]
+    assert [(line["address"], line["settings"], line["times"]) for line in told] == [
+        ("127.0.0.2", "http", 1),
+        ("127.0.0.1", "http.debug", 1),
+    ], "not a line for each"
+    for client in clients.values():
+        client.close()

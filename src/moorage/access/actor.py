@@ -62,11 +62,13 @@ class Identity:
     """The row of the token it was proved with."""
     until: float = field(default=float("inf"))
     """Seconds since the epoch after which it proves nothing."""
+    unproved: str = ""
+    """Why a client certificate proves nobody, in words for whoever has to sign in."""
 
     @property
     def known(self) -> bool:
-        """Whether there were credentials at all; an anonymous token is one."""
-        return self is not NOBODY
+        """Whether there were credentials that are good for something; an anonymous token is."""
+        return self.actor.signed_in or self.asked is not None
 
 
 OPERATOR: Final = Identity(Actor("operator", "system", admin=True), "the registry's data folder")

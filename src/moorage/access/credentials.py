@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from moorage.access.actor import ANONYMOUS, ANYONE, EVERYONE, Actor, Identity
+from moorage.access.actor import ANONYMOUS, ANYONE, EVERYONE, NOBODY, Actor, Identity
 from moorage.access.bearer import Bearer, Claims, refused
 from moorage.access.limits import Limit
 from moorage.access.passwords import Passwords
@@ -92,7 +92,8 @@ class Credentials:
         if claims.account is None:
             if claims.name:
                 raise refused("is not one of this registry's; sign in again")
-            return Identity(ANONYMOUS, "an anonymous token", asked=claims.scopes, until=claims.expires)
+            why = claims.credential if claims.credential != NOBODY.credential else ""
+            return Identity(ANONYMOUS, "an anonymous token", asked=claims.scopes, until=claims.expires, unproved=why)
         identity = await self.db.read(_standing, claims, self.now())
         if identity is None:
             raise refused("was given for credentials that are no longer good; sign in again")

@@ -12,6 +12,7 @@ scope `registry:api:*`.
 
 from moorage.access.actor import Identity
 from moorage.access.permit import SEAL, AdminPermit, GrantPermit, OwnerPermit, PersonalPermit
+from moorage.access.refusal import nobody
 from moorage.access.rules import Authority
 from moorage.access.scopes import API
 from moorage.errors import Code, RegistryError
@@ -23,7 +24,7 @@ def signed_in(identity: Identity) -> None:
     """Raise UNAUTHORIZED for nobody, and for a bearer token that is no good here; DENIED for one from outside."""
     if not identity.actor.signed_in:
         raise RegistryError(
-            Code.UNAUTHORIZED, "nobody is signed in; give a user name with its password or a token", scope=API
+            Code.UNAUTHORIZED, f"{nobody(identity)}; give a user name with its password or a token", scope=API
         )
     if identity.vouched:
         raise _denied(identity, "manage anything here: it is not one of this registry's accounts")

@@ -7,6 +7,7 @@ generation begins a new memory.  What was being decided meanwhile is remembered 
 from typing import Final
 
 from moorage.access.actor import Identity
+from moorage.access.certificates import Certificate
 from moorage.access.permit import Permit
 from moorage.oci.names import RepositoryName
 
@@ -21,15 +22,15 @@ class Memory:
 
     def __init__(self, generation: object) -> None:
         self.generation = generation
-        self._identities: dict[str, Identity] = {}
+        self._identities: dict[str | Certificate, Identity] = {}
         self._permits: dict[tuple[Identity, RepositoryName], Permit] = {}
 
-    def identity(self, credentials: str, now: float) -> Identity | None:
-        """Who an Authorization header proved, until that expires; `now` in seconds since the epoch."""
+    def identity(self, credentials: str | Certificate, now: float) -> Identity | None:
+        """Whom a header or a certificate proved, until that expires; `now` in seconds since the epoch."""
         found = self._identities.get(credentials)
         return found if found is not None and found.until > now else None
 
-    def remember_identity(self, credentials: str, identity: Identity) -> None:
+    def remember_identity(self, credentials: str | Certificate, identity: Identity) -> None:
         if len(self._identities) >= _MOST:
             self._identities.clear()
             self._permits.clear()

@@ -19,11 +19,16 @@ _DOING = {
 }
 
 
-def sign_in_first(repository: RepositoryName, action: Action) -> RegistryError:
+def nobody(identity: Identity) -> str:
+    """That nobody is signed in, and why what was shown does not change that."""
+    return "nobody is signed in" + (f" ({identity.unproved})" if identity.unproved else "")
+
+
+def sign_in_first(identity: Identity, repository: RepositoryName, action: Action) -> RegistryError:
     """Nobody asked for something that is not for everybody."""
     return RegistryError(
         Code.UNAUTHORIZED,
-        f"nobody is signed in, and not everybody may {_DOING[action]} {repository}; sign in (docker login), try again",
+        f"{nobody(identity)}, and not everybody may {_DOING[action]} {repository}; sign in (docker login), try again",
         scope=needed(repository, action),
         action=action.value,
         repository=repository.value,
@@ -80,5 +85,5 @@ def no_catalog(identity: Identity) -> RegistryError:
             error="insufficient_scope",
         )
     return RegistryError(
-        Code.UNAUTHORIZED, "nobody is signed in, and the catalog is not for everybody; sign in first", scope=CATALOG
+        Code.UNAUTHORIZED, f"{nobody(identity)}, and the catalog is not for everybody; sign in first", scope=CATALOG
     )

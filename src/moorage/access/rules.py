@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from moorage.access import refusal
 from moorage.access.action import Action
 from moorage.access.actor import NOBODY, Actor, Identity
+from moorage.access.certificates import Certificate, certified
 from moorage.access.decide import EVERYTHING, Grant, Reason, decide, reasons
 from moorage.access.memory import Memory
 from moorage.access.notes import Notes, write
@@ -53,8 +54,11 @@ class Identifies(Protocol):
 class Rules(Protocol):
     """Decides.  Every decision is a permit or a refusal that says why."""
 
-    async def authenticate(self, header: str | None, peer: str, /) -> Identity:
-        """Who is asking.  Raises UNAUTHORIZED for credentials that prove nothing; none at all are no error."""
+    async def authenticate(self, header: str | None, peer: str, certificate: Certificate | None = None, /) -> Identity:
+        """Who is asking, by an Authorization header or else a verified client certificate.
+
+        Raises UNAUTHORIZED for a header that proves nothing; none at all is no error, nor is a certificate of nobody.
+        """
         ...
 
     async def permit(self, identity: Identity, repository: RepositoryName, action: Action, /) -> Permit:
@@ -76,7 +80,7 @@ class OpenRules:
     def __init__(self) -> None:
         self._permits: dict[RepositoryName, Permit] = {}
 
-    async def authenticate(self, _header: str | None, _peer: str, /) -> Identity:
+    async def authenticate(self, _header: str | None, _peer: str, _: Certificate | None = None, /) -> Identity:
         return NOBODY
 
     async def permit(self, identity: Identity, repository: RepositoryName, _action: Action, /) -> Permit:
@@ -114,21 +118,27 @@ class Authority:
         self.notes = Notes()
         """What is written to the outbox in the next round of `watch`."""
 
-    async def authenticate(self, header: str | None, peer: str, /) -> Identity:
-        if header is None:
+    async def authenticate(self, header: str | None, peer: str, certificate: Certificate | None = None, /) -> Identity:
+        credentials = header if header is not None else certificate
+        if credentials is None:
             return NOBODY
         memory = self._remembered()
-        identity = memory.identity(header, time.time())
+        identity = memory.identity(credentials, time.time())
         if identity is None:
-            identity = await self._identify(header, peer)
-            memory.remember_identity(header, identity)
+            identity = await self._identify(credentials, peer)
+            memory.remember_identity(credentials, identity)
         if identity.token_id is not None:
             self.notes.use(identity.token_id, identity.actor.name, peer)
         return identity
 
-    async def _identify(self, header: str, peer: str) -> Identity:
+    async def _identify(self, credentials: str | Certificate, peer: str) -> Identity:
+        if isinstance(credentials, Certificate):
+            identity = await self._db.read(certified, credentials, self._now())
+            if identity.unproved:
+                self.notes.fail(RegistryError(Code.UNAUTHORIZED, identity.unproved), peer)
+            return identity
         try:
-            return await self._identifies.identify(header)
+            return await self._identifies.identify(credentials)
         except RegistryError as error:
             if error.code is Code.UNAUTHORIZED:
                 self.notes.fail(error, peer)
@@ -166,7 +176,7 @@ class Authority:
         if action in actions:
             return refusal.ask_for_more(identity, repository, action)
         if not identity.actor.signed_in:
-            return refusal.sign_in_first(repository, action)
+            return refusal.sign_in_first(identity, repository, action)
         if action is Action.PULL:
             return refusal.unknown(repository)
         self.notes.add("access.denied", identity.actor.name, repository.value, action=action.value)

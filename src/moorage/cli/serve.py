@@ -20,7 +20,7 @@ from moorage.app import Application, build
 from moorage.cli.data import lock
 from moorage.cli.greeting import greet
 from moorage.cli.tls import renew_certificate, tls_context
-from moorage.edge.server import Limits, Server
+from moorage.edge.server import Admission, Limits, Server
 from moorage.edge.server.signals import run_until_signalled
 from moorage.errors import Code, RegistryError
 from moorage.settings import Loaded, Settings, load
@@ -112,6 +112,8 @@ async def _serve(settings: Settings, place: str) -> None:
         limits=_limits(settings),
         observe=application.observe,
         trusted_proxies=settings.http.trusted_proxies,
+        admission=Admission(settings.http.allow, settings.http.deny, "http"),
+        certificates=settings.auth.certificates,
     )
     tls = tls_context(settings.http.tls)
     try:
@@ -177,11 +179,15 @@ async def _listen(server: Server, place: str, tls: ssl.SSLContext | None, settin
 
 
 async def _debug(application: Application, settings: Settings) -> tuple[Server | None, str | None]:
-    address = settings.http.debug.addr
-    if address is None:
+    debug = settings.http.debug
+    if debug.addr is None:
         return None, None
-    server = Server(application.private)
-    url, _ = await _listen(server, address, None, "http.debug.addr")
+    server = Server(
+        application.private,
+        trusted_proxies=settings.http.trusted_proxies,
+        admission=Admission(debug.allow, debug.deny, "http.debug"),
+    )
+    url, _ = await _listen(server, debug.addr, None, "http.debug.addr")
     return server, url
 
 

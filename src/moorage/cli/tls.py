@@ -45,18 +45,22 @@ def tls_context(settings: TLS) -> ssl.SSLContext | None:
             ) from reason
     if settings.clientcas:
         context.verify_mode = _WANTED[settings.clientauth]
+        # An authority that is named is believed even if another issued it, and that other is not.
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 
 def renew_certificate(server: Server, settings: TLS) -> None:
-    """New handshakes get the certificate that is in the files now."""
+    """New handshakes go by what is in the files now: the certificate, its key, and whose clients' are believed."""
     log = telemetry.logger("moorage")
     try:
-        server.swap_tls(settings.certificate or "", settings.key, _NO_PASSPHRASE)
-    except (OSError, ssl.SSLError) as reason:
-        log.warning("the TLS certificate stays as it was", certificate=str(settings.certificate), reason=_why(reason))
-    else:
-        log.info("the TLS certificate was read again", certificate=str(settings.certificate))
+        context = tls_context(settings)
+    except RegistryError as error:
+        log.warning("the TLS files are used as they were", reason=error.message)
+        return
+    if context is not None:
+        server.swap_tls(context)
+        log.info("the TLS files were read again", certificate=str(settings.certificate))
 
 
 def _readable(file: Path) -> None:

@@ -23,7 +23,8 @@ from moorage.edge.server.framing import body_length
 from moorage.edge.server.heads import NOTED
 from moorage.edge.server.ids import RequestIds
 from moorage.edge.server.limits import MIB, Limits
-from moorage.edge.server.proxies import Trust
+from moorage.edge.server.networks import EVERYBODY, Admission
+from moorage.edge.server.proxies import UNKNOWN, Trust
 from moorage.edge.server.server import READERS
 from moorage.errors import Code, Interrupted, RegistryError
 
@@ -40,12 +41,14 @@ def app(
     limits: Limits | None = None,
     observe: Observer | None = None,
     trusted_proxies: tuple[str, ...] = (),
+    admission: Admission = EVERYBODY,
 ) -> ASGI:
     """An ASGI application that answers with `handler`.  Of `limits` it keeps the times of bodies and of sending.
 
-    `trusted_proxies` are addresses, networks or `unix`; ValueError for anything else.
+    `trusted_proxies` are addresses, networks or `unix`; ValueError for anything else.  Client certificates prove
+    nobody here: what the server in front knows of them it has no agreed way to tell.
     """
-    return _Application(handler, limits or Limits(), observe, Trust(trusted_proxies))
+    return _Application(handler, limits or Limits(), observe, Trust(trusted_proxies), admission)
 
 
 @final
@@ -93,11 +96,14 @@ class _Body:
 
 @final
 class _Application:
-    def __init__(self, handler: Handler, limits: Limits, observe: Observer | None, trust: Trust) -> None:
+    def __init__(
+        self, handler: Handler, limits: Limits, observe: Observer | None, trust: Trust, admission: Admission
+    ) -> None:
         self.handler = handler
         self.limits = limits
         self.observe = observe
         self.trust = trust
+        self.admission = admission
         self.ids = RequestIds()
         self.starts = Starts()
         self.readers = ThreadPoolExecutor(READERS, "moorage-read")
@@ -144,7 +150,7 @@ class _Exchange:
             if key in NOTED:
                 self._noted.setdefault(key, []).append(text)
             fields.append((key, text))
-        peer = str(scope["client"][0]) if scope.get("client") else ""
+        peer = _peer(scope)
         offered = self._noted.get("x-request-id")
         identity = ids.accept(offered[0]) if offered else ids.fresh()
         return Request(scope["method"], "", "", fields, EMPTY, peer, scope.get("scheme", "http"), identity)
@@ -177,12 +183,13 @@ class _Exchange:
             return failed(request, "a handler failed")
 
     def _complete(self, request: Request) -> None:
-        """Address and body.  Raises REQUEST_INVALID."""
+        """Address and body.  Raises REQUEST_INVALID, and DENIED for an address that is not let in."""
         scope, noted, trust = self._scope, self._noted, self._app.trust
         path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
         query: bytes = scope["query_string"]
         target = b"%b?%b" % (path, query) if query else path
         address(request, target, scope["http_version"], noted, trust, trusted=trust.trusts(request.peer))
+        self._app.admission.check(request.peer)
         self._body.length = body_length(scope["http_version"], noted)
         self._body.ended = self._body.length == 0
         request.body = self._body
@@ -260,3 +267,10 @@ class _Exchange:
 async def _nothing() -> AsyncIterator[bytes]:
     return
     yield
+
+
+def _peer(scope: Scope) -> str:
+    """The other end's address; empty for a Unix socket, which alone has none."""
+    if scope.get("client"):
+        return str(scope["client"][0])
+    return UNKNOWN if (scope.get("server") or ("", None))[1] is not None else ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
+from moorage.access.certificates import Certificate
 from moorage.errors import Code, RegistryError
 
 STATUS: Final[dict[Code, int]] = {
@@ -84,6 +85,8 @@ class Request:
     """The matched route's template, for metrics and logs."""
     facts: dict[str, object] = field(default_factory=dict)
     """What handlers want the access log to know: actor, repository, reference."""
+    certificate: Certificate | None = None
+    """What the client showed of itself in the TLS handshake, verified; None where that is to prove nothing."""
 
     def header(self, name: str) -> str | None:
         """The first value of a header, or None; `name` in lower case."""

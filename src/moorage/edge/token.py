@@ -1,6 +1,6 @@
 """The token endpoint: credentials and scopes in, a bearer token out (Docker's token and OAuth2 specifications).
 
-    GET  /token?service=…&scope=…&scope=…[&offline_token=true]        Basic credentials, or nobody's
+    GET  /token?service=…&scope=…&scope=…[&offline_token=true]        Basic credentials, a certificate's, or nobody's
     POST /token   grant_type=password | refresh_token                 the form that helm and containerd send
     GET  /.well-known/jwks.json                                       whom others may believe
 
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qsl
 
-from moorage.access.actor import NOBODY, Identity
+from moorage.access.actor import Identity
 from moorage.access.bearer import Bearer
 from moorage.access.credentials import Credentials, Login, parse_basic
 from moorage.access.offline import Offline
@@ -74,14 +74,17 @@ class TokenEndpoint:
     async def _asked(self, request: Request) -> Response:
         self._check_service(request.parameter("service"))
         header = request.header("authorization")
-        identity = NOBODY
-        if header is not None:
+        if header is None:
+            identity = await self.authority.authenticate(None, request.peer, request.certificate)
+        else:
             scheme, _, rest = header.partition(" ")
             if scheme.lower() != "basic":
                 raise RegistryError(Code.UNAUTHORIZED, "the token endpoint wants a user name and password (Basic)")
             identity = await self.credentials.sign_in(parse_basic(rest.strip()))
         scopes = Scopes.parse(request.parameters("scope"))
-        offline = request.parameter("offline_token") == "true" and self.offline.asked_for
+        # A refresh token stands for a password that the client need not keep; a certificate is kept anyway, and ends.
+        wanted = header is not None and request.parameter("offline_token") == "true"
+        offline = wanted and self.offline.asked_for
         return await self._answer(request, Asked(identity, scopes, offline, request.parameter("client_id") or ""))
 
     async def _posted(self, request: Request) -> Response:
@@ -111,7 +114,9 @@ class TokenEndpoint:
         request.facts["actor"] = actor.name
         given = await self.authority.grant(identity, asked.scopes)
         name = actor.name if actor.signed_in else ""
-        token = await self.bearer.mint(name, actor.id, identity.token_id, identity.credential, given)
+        token = await self.bearer.mint(
+            name, actor.id, identity.token_id, identity.unproved or identity.credential, given
+        )
         now = datetime.fromtimestamp(self.bearer.now() // 1_000_000, UTC)
         document: dict[str, object] = {
             "token": token,

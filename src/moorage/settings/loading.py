@@ -120,9 +120,20 @@ def _validated(tree: Any, document: Document, warnings: list[str], ignored: list
         details = reason.errors(include_url=False)
         faults = document.faults + [fault_of(error, document.places) for error in details]
         raise SettingsError(sorted(faults, key=_order), warnings, ignored) from None
-    if document.faults:
-        raise SettingsError(sorted(document.faults, key=_order), warnings, ignored)
+    if faults := document.faults + list(_contradictions(settings, document)):
+        raise SettingsError(sorted(faults, key=_order), warnings, ignored)
     return settings
+
+
+def _contradictions(settings: Settings, document: Document) -> Iterator[Fault]:
+    """What sections say against each other that are right by themselves."""
+    if settings.auth.certificates and not settings.http.tls.verifies:
+        if settings.http.tls.clientcas:
+            problem = "needs http.tls.clientauth to verify: verify-client-cert-if-given, require-and-verify-client-cert"
+        else:
+            problem = "needs http.tls.clientcas: a certificate that nobody verifies proves nothing"
+        path = ("auth", "certificates")
+        yield Fault(place_of(path, document.places), ".".join(path), problem)
 
 
 def _order(fault: Fault) -> tuple[bool, str, int]:

@@ -112,6 +112,8 @@ class Auth(Section):
     """How long a bearer token is good for: one minute to one hour. Uploads that have begun go on."""
     refreshtokens: bool = False
     """Give a refresh token to clients that ask for one at login, so that docker keeps that instead of the password."""
+    certificates: bool = False
+    """Let a client certificate that http.tls.clientcas verifies sign in the account that its common name names."""
 
     @model_validator(mode="before")
     @classmethod
@@ -129,6 +131,9 @@ class Auth(Section):
             raise ValueError(f"names several providers, {', '.join(given)}; keep one")
         if given and self.open:
             raise ValueError(f"cannot be open to everybody and ask for {given[0]} at once; keep one")
+        if self.certificates and (given or self.open):
+            other = given[0] if given else "open"
+            raise ValueError(f"lets `certificates` sign in the registry's own accounts, which `{other}` does not ask")
         return self
 
     @property

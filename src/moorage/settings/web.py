@@ -69,7 +69,11 @@ def _prefix(value: str) -> str:
 
 
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(value if value == "unix" else str(ipaddress.ip_network(value, strict=False)) for value in values)
+    return tuple(str(ipaddress.ip_network(value, strict=False)) for value in values)
+
+
+def _proxies(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value if value == "unix" else _networks((value,))[0] for value in values)
 
 
 def _no_letsencrypt(_: Any) -> Any:
@@ -122,6 +126,7 @@ def _clean_headers(headers: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, 
 
 
 Address = Annotated[str, AfterValidator(_address)]
+Networks = Annotated[Names, AfterValidator(_networks)]
 Headers = Annotated[dict[str, tuple[str, ...]], BeforeValidator(_header_lists), AfterValidator(_clean_headers)]
 
 
@@ -155,7 +160,14 @@ class TLS(Section):
     def _both_or_none(self) -> "TLS":
         if (self.certificate is None) != (self.key is None):
             raise ValueError("needs both `certificate` and `key`, or neither")
+        if self.clientcas and self.certificate is None:
+            raise ValueError("needs `certificate` and `key` where `clientcas` wants certificates of clients")
         return self
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the certificates that clients show are verified."""
+        return bool(self.clientcas) and self.clientauth != "request-client-cert"
 
     @property
     def openssl_ciphers(self) -> str:
@@ -173,6 +185,10 @@ class Prometheus(Section):
 class Debug(Section):
     addr: Address | None = None
     """A second address, for metrics and health only. Keep it private."""
+    allow: Networks = ()
+    """The only addresses and networks that may ask there. None named means all."""
+    deny: Networks = ()
+    """Addresses and networks that may not, whatever `allow` says."""
     prometheus: Prometheus = Prometheus()
 
 
@@ -199,7 +215,11 @@ class HTTP(Section):
     """Docker Registry's HTTP/2."""
     h2c: Annotated[Unread, Ignored("HTTP/1.1 is spoken")] = None
     """Docker Registry's HTTP/2 without TLS."""
-    trusted_proxies: Annotated[Names, AfterValidator(_networks)] = ()
+    allow: Networks = ()
+    """The only addresses and networks that may ask anything: 10.0.0.0/8, 2001:db8::1. None named means all."""
+    deny: Networks = ()
+    """Addresses and networks that may not, whatever `allow` says."""
+    trusted_proxies: Annotated[Names, AfterValidator(_proxies)] = ()
     """The reverse proxies whose X-Forwarded headers are believed: addresses, networks, or unix for those that come
     over a unix socket."""
 

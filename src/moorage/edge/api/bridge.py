@@ -36,7 +36,8 @@ class Api:
         await asyncio.sleep(0)  # a handler's first step is no task's, and FastAPI needs one
         request.route = ROOT
         try:
-            identity = await self._desk.authority.authenticate(request.header("authorization"), request.peer)
+            header = request.header("authorization")
+            identity = await self._desk.authority.authenticate(header, request.peer, request.certificate)
         except RegistryError as error:
             error.detail.setdefault("scope", API)
             return render_problem(error, *self.further(request, error))

@@ -16,6 +16,7 @@ from typing import Final, final
 
 from uvicorn.server import ServerState
 
+from moorage.access.certificates import Certificate
 from moorage.edge.http import Body, Request, render
 from moorage.edge.server.addressing import address
 from moorage.edge.server.answers import CONTINUE
@@ -40,6 +41,9 @@ LEAST: Final = 16 * KIB
 TURNS: Final = 16
 """Pipelined requests that are answered before other connections get their turn."""
 
+_FOREIGN: Final = frozenset({"cross-site", "same-site"})
+"""How browsers mark requests of other sites' pages, to which they add the certificate by themselves."""
+
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, zero seconds: closing sends RST."""
 
@@ -61,6 +65,9 @@ class Connection(HeadReader):
         self._peer = ""
         self._scheme = "http"
         self._trusted = False
+        self._guarded = False
+        """Whether each request has to be judged by the address it comes from."""
+        self._certificate: Certificate | None = None
         self._seated = False
         self._exchange: Exchange | None = None
         self._body: Incoming | None = None
@@ -94,8 +101,18 @@ class Connection(HeadReader):
         self.plain = self.scheme == "http"
         self._scheme = self.scheme or "http"
         self._peer = self.client[0] if self.client else ""
+        if not self._peer and transport.get_extra_info("socket").family != socket.AF_UNIX:
+            # Reset before it was accepted.  What it sent may still be read, and must not pass for a Unix socket's.
+            self.cut()
+            return
+        admission, limits = self.shared.admission, self.shared.limits
         self._trusted = self.shared.trust.trusts(self._peer)
-        self._deadline = self.loop.time() + self.shared.limits.idle_seconds
+        barred = admission.judges and not self._trusted and not admission.admits(self._peer)
+        if self.shared.certificates and self.certified and not self._trusted:
+            # What a proxy shows is its own, and says nothing of those it asks for.
+            self._certificate = Certificate.of(transport.get_extra_info("peercert"))
+        self._guarded = barred or (admission.judges and self._trusted)
+        self._deadline = self.loop.time() + (limits.header_seconds if barred else limits.idle_seconds)
         if self.plain:
             # "Writable" then means that everything has left, which is what sendfile must know.
             transport.set_write_buffer_limits(0)
@@ -201,10 +218,14 @@ class Connection(HeadReader):
             self._scheme,
             ids.accept(offered[0]) if offered else ids.fresh(),
         )
+        if self._certificate is not None and request.header("sec-fetch-site") not in _FOREIGN:
+            request.certificate = self._certificate
         exchange = Exchange(self, request, began, keep=self.wants_keep_alive, http10=self.version == "1.0")
         self._exchange = exchange
         try:
             address(request, self.url, self.version, self.noted, self.shared.trust, trusted=self._trusted)
+            if self._guarded:
+                self.shared.admission.check(request.peer)
             request.body = self._expect_body()
         except RegistryError as error:
             if not request.path and self.url.startswith(b"/"):
@@ -429,6 +450,11 @@ class Connection(HeadReader):
         self.transport.abort()
         if self._exchange is not None:
             self._exchange.lost()
+
+    @property
+    def certified(self) -> bool:
+        """Whether the client has shown a certificate, and TLS has verified it."""
+        return bool(self.transport.get_extra_info("peercert"))
 
     # Time and shutdown
 

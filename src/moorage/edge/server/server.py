@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import final
 
 from uvicorn.server import ServerState
@@ -13,8 +12,10 @@ from moorage.edge.server.answers import Starts
 from moorage.edge.server.connection import Connection
 from moorage.edge.server.ids import RequestIds
 from moorage.edge.server.limits import Limits
+from moorage.edge.server.networks import EVERYBODY, Admission
 from moorage.edge.server.pool import Pool
 from moorage.edge.server.proxies import Trust
+from moorage.edge.server.renewal import Renewable
 from moorage.edge.server.wire import Seats, Shared, Unsent
 
 BACKLOG = 2048
@@ -26,7 +27,8 @@ READERS = 4
 class Server:
     """Serves one handler on any number of addresses of the running loop.
 
-    `trusted_proxies` are addresses, networks or `unix`; ValueError for anything else.
+    `trusted_proxies` are addresses, networks or `unix`; ValueError for anything else.  With `certificates`, handlers
+    are told of those that clients show, where TLS verifies them.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class Server:
         limits: Limits | None = None,
         observe: Observer | None = None,
         trusted_proxies: tuple[str, ...] = (),
+        admission: Admission = EVERYBODY,
+        certificates: bool = False,
     ) -> None:
         self.limits = limits or Limits()
         self._shared = Shared(
@@ -43,16 +47,18 @@ class Server:
             observe,
             self.limits,
             Trust(trusted_proxies),
+            admission,
             RequestIds(),
             Starts(),
             Pool(),
             Seats(self.limits.connections),
             Unsent(self.limits.unsent_bytes),
             ThreadPoolExecutor(READERS, "moorage-read"),
+            certificates,
         )
         self._state = ServerState()
         self._listening: list[asyncio.AbstractServer] = []
-        self._tls: list[ssl.SSLContext] = []
+        self._tls: list[Renewable] = []
         self._clock: asyncio.TimerHandle | None = None
 
     @property
@@ -68,10 +74,10 @@ class Server:
             host,
             port,
             backlog=BACKLOG,
-            ssl=tls,
+            ssl=self._renewable(tls),
             ssl_handshake_timeout=self.limits.header_seconds if tls else None,
         )
-        self._started(server, tls, loop)
+        self._started(server, loop)
         name = server.sockets[0].getsockname()
         return str(name[0]), int(name[1])
 
@@ -82,17 +88,19 @@ class Server:
             lambda: Connection(self._shared, self._state, loop),
             path,
             backlog=BACKLOG,
-            ssl=tls,
+            ssl=self._renewable(tls),
             ssl_handshake_timeout=self.limits.header_seconds if tls else None,
         )
-        self._started(server, tls, loop)
+        self._started(server, loop)
 
-    def _started(
-        self, server: asyncio.AbstractServer, tls: ssl.SSLContext | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _renewable(self, tls: ssl.SSLContext | None) -> Renewable | None:
+        if tls is None:
+            return None
+        self._tls.append(Renewable(tls))
+        return self._tls[-1]
+
+    def _started(self, server: asyncio.AbstractServer, loop: asyncio.AbstractEventLoop) -> None:
         self._listening.append(server)
-        if tls is not None and tls not in self._tls:
-            self._tls.append(tls)
         if self._clock is None:
             self._clock = loop.call_later(self.limits.tick, self._tick, loop)
 
@@ -106,15 +114,13 @@ class Server:
     def _connections(self) -> list[Connection]:
         return [one for one in self._state.connections if isinstance(one, Connection)]
 
-    def swap_tls(self, certificate: str | Path, key: str | Path | None = None, password: str | None = None) -> None:
-        """New handshakes use this certificate (paths of PEM files); open connections live on.
-
-        Raises OSError or ssl.SSLError, and then the old one stays in use.
-        """
-        # Loading is two steps: one that fails in between would leave the context with half of each.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password)
-        for context in self._tls:
-            context.load_cert_chain(certificate, key, password)
+    def swap_tls(self, tls: ssl.SSLContext) -> None:
+        """New handshakes use this.  Open connections live on, but whoever showed a certificate has to show it again."""
+        for one in self._tls:
+            one.current = tls
+        for connection in self._connections():
+            if connection.certified:
+                connection.shutdown()
 
     async def drain(self, seconds: float | None = None) -> None:
         """Accept no more; let running exchanges finish for up to `seconds`; then abort what is left."""

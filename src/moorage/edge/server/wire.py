@@ -11,6 +11,7 @@ from moorage.edge.http import Handler, Observer
 from moorage.edge.server.answers import Starts
 from moorage.edge.server.ids import RequestIds
 from moorage.edge.server.limits import Limits
+from moorage.edge.server.networks import Admission
 from moorage.edge.server.pool import Pool
 from moorage.edge.server.proxies import Trust
 from moorage.telemetry import logger
@@ -76,6 +77,7 @@ class Shared:
     observe: Observer | None
     limits: Limits
     trust: Trust
+    admission: Admission
     ids: RequestIds
     starts: Starts
     pool: Pool
@@ -83,6 +85,8 @@ class Shared:
     unsent: Unsent
     readers: Executor
     """Threads for file bytes that are not in memory: a cold disk must not stop the loop."""
+    certificates: bool
+    """Whether handlers are told of the certificates that clients show."""
 
 
 class Wire(Protocol):

@@ -11,6 +11,7 @@ from typing import Final
 from moorage.access.action import Action
 from moorage.access.actor import Identity
 from moorage.access.permit import Permit
+from moorage.access.refusal import nobody
 from moorage.access.rules import Rules
 from moorage.access.scopes import CATALOG, needed
 from moorage.core.registry import Registry
@@ -107,7 +108,8 @@ class Router:
     async def _identify(self, request: Request, scope: str | None) -> Identity:
         """Who is asking.  What proves nothing is refused with the scope that would be needed."""
         try:
-            identity = await self._rules.authenticate(request.header("authorization"), request.peer)
+            header = request.header("authorization")
+            identity = await self._rules.authenticate(header, request.peer, request.certificate)
         except RegistryError as error:
             if error.code is Code.UNAUTHORIZED and scope is not None:
                 error.detail.setdefault("scope", scope)
@@ -154,7 +156,7 @@ class Router:
             raise not_allowed(request, {"GET": None, "HEAD": None})
         identity = await self._identify(request, None)
         if self._challenge is not None and not identity.known:
-            raise RegistryError(Code.UNAUTHORIZED, "nobody is signed in; sign in (docker login), or ask for a token")
+            raise RegistryError(Code.UNAUTHORIZED, f"{nobody(identity)}; sign in (docker login), or ask for a token")
         return Response(200, [("Content-Type", "application/json")], b"{}")
 
 
