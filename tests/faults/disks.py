@@ -50,7 +50,13 @@ class Disk:
 
     def mount(self) -> None:
         # Without ext4's habit of writing out, at close, what replaces something: it hides a sync that is missing.
-        _run("mount", "-o", "loop,noauto_da_alloc", self.image, self.folder)
+        # On a loop device of its own: with `-o loop`, mount takes the one it finds for the image, and with it the file
+        # system that was cut, where a container that was started meanwhile still holds a copy of the mount.
+        device = _run("losetup", "--find", "--show", self.image).strip()
+        try:
+            _run("mount", "-o", "noauto_da_alloc", device, self.folder)
+        finally:
+            _run("losetup", "--detach", device)  # it goes with its last mount
 
     def unmount(self) -> None:
         """Needs a moment where a process that used it has only just died."""
@@ -90,9 +96,10 @@ class Disk:
         self.image.unlink(missing_ok=True)
 
 
-def _run(*command: str | Path) -> None:
+def _run(*command: str | Path) -> str:
     done = subprocess.run([str(one) for one in command], check=False, capture_output=True, text=True)
     assert done.returncode == 0, f"{command[0]}: {done.stderr}"
+    return done.stdout
 
 
 @dataclass

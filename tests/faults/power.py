@@ -22,6 +22,7 @@ from tests.faults.disks import STORING, Disk, Strict
 from tests.faults.history import History
 from tests.faults.oracle import Verdict
 from tests.faults.points import traced
+from tests.faults.report import LONG
 from tests.faults.server import Launcher, Place, Running
 
 SYNCING = {
@@ -179,11 +180,12 @@ def _build(arrangement: str, folder: Path, environment: dict[str, str], disk: Ca
     if arrangement == "strict":
         place = Place(folder / "data", environment, folder / "blobs", log=log)
         return Machine(place, strict=Strict(folder / "blobs"))
-    first = disk("rows", 512 if database == "postgresql" else 64)
+    size = 512 if LONG else 64
+    first = disk("rows", size + 448 if database == "postgresql" else size)
     place = Place(first.folder / "data", environment, log=log)
     disks = [first]
     if "separate" in (database, apart):
-        disks.append(disk("bytes", 64))
+        disks.append(disk("bytes", size))
         place.blobs = disks[1].folder / "blobs"
     cluster = None
     if database == "postgresql":

@@ -30,6 +30,8 @@ from moorage.storage.store import Appending, BlobStore, Content, File, Parts, St
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _IDENTITY: Final = re.compile(r"[0-9a-f]{32}")
+_TOKEN: Final = 32
+"""Characters of an identity or an incarnation."""
 _NO_LINK: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 """Our files are never symbolic links: one that lies in their place would lead a write, or a client, elsewhere."""
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -268,7 +270,8 @@ def _incarnation(path: Path) -> tuple[int, str]:
     """Share the store's incarnation with the processes that have it open, or begin a new one if there are none.
 
     The lock is held, shared, for the life of the process: on a descriptor that can only read, so that the disk can
-    be made read-only under a registry that is idle.
+    be made read-only under a registry that is idle.  On a disk too full to write it down (after a power cut the file
+    may be empty) each process has an incarnation of its own, and hashes again what another has begun.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o640)
     try:
@@ -276,13 +279,24 @@ def _incarnation(path: Path) -> tuple[int, str]:
     except BlockingIOError:
         pass
     else:
-        os.pwrite(fd, secrets.token_hex(16).encode(), 0)
+        _begin_anew(fd)
     witness = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     # Both locks are ours and exclude each other, so there is a moment without any.  Who comes in between begins an
     # incarnation anew: then hashes are made again from the bytes, no more.
     os.close(fd)
     fcntl.flock(witness, fcntl.LOCK_SH)
-    return witness, os.pread(witness, 32, 0).decode()
+    found = os.pread(witness, _TOKEN, 0).decode("ascii", "replace")
+    return witness, found if len(found) == _TOKEN else secrets.token_hex(_TOKEN // 2)
+
+
+def _begin_anew(fd: int) -> None:
+    """Write another incarnation, or, on a full disk, at least take away the one before."""
+    try:
+        os.pwrite(fd, secrets.token_hex(_TOKEN // 2).encode(), 0)
+    except OSError as reason:
+        if reason.errno not in _FULL:
+            raise
+        os.ftruncate(fd, 0)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """F05, F25: disks that are full, out of inodes, or suddenly read-only."""
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,22 @@ def test_f05_a_registry_starts_on_a_disk_that_was_filled_meanwhile(
     kept(client, {"1": body})
     told(client.post("/v2/acme/app/blobs/uploads/"), 507, "STORAGE_FULL")
     assert client.delete("/v2/acme/app/manifests/1").status_code == 202
+
+
+def test_f05_a_registry_starts_on_a_full_disk_whose_incarnation_a_power_cut_took(
+    disk: Disk, registry: Start, connect: Connect, tmp_path: Path
+) -> None:
+    blobs = disk("blobs")
+    place = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(blobs)}
+    server = registry(tmp_path / "data", **place, **RESERVE)
+    body = make.push_image(connect(server), "acme/app", "1", b"{}", layer(1))
+    server.process.kill()
+    server.process.wait()
+    os.truncate(blobs / "blobs" / "incarnation", 0)
+    fill(blobs)
+    client = connect(registry(tmp_path / "data", **place, **RESERVE))
+    kept(client, {"1": body})
+    told(client.post("/v2/acme/app/blobs/uploads/"), 507, "STORAGE_FULL")
 
 
 @pytest.mark.parametrize("reserve", ["4MiB", "0"])
