@@ -14,7 +14,7 @@ from typing import TypeVar
 import httpx
 
 from tests import make
-from tests.conftest import Served, tool
+from tests.conftest import Served, missing, tool
 
 T = TypeVar("T")
 LAYER = 300_000
@@ -115,3 +115,29 @@ def descriptors(server: Served) -> list[str]:
         with suppress(OSError):
             found.append(str(one.readlink()).partition(":")[0])
     return sorted(found)
+
+
+@contextmanager
+def starved(server: Served, size: int) -> Iterator[None]:
+    """From now on the server may take `size` more bytes of memory; beyond that the kernel kills it.
+
+    What it has already stays charged to the group it came from.
+    """
+    v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    place, limit = (v1, "memory.limit_in_bytes") if (v1 / "cgroup.procs").exists() else (v2, "memory.max")
+    group = place / f"moorage-{server.process.pid}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(size))
+        (group / "cgroup.procs").write_text(str(server.process.pid))
+    except OSError as reason:
+        with suppress(OSError):
+            group.rmdir()
+        missing(f"a memory cgroup ({reason}; root, and a controller that is there)")
+    try:
+        yield
+    finally:
+        server.process.kill()
+        server.process.wait()
+        until(lambda: not (group / "cgroup.procs").read_text().strip())
+        group.rmdir()

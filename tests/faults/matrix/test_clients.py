@@ -17,7 +17,7 @@ import pytest
 
 from tests import make
 from tests.conftest import Served
-from tests.faults.matrix.means import descriptors, healthy, layer, told, until
+from tests.faults.matrix.means import LAYER, descriptors, healthy, layer, starved, told, until
 
 Start = Callable[..., Served]
 Connect = Callable[[Served], httpx.Client]
@@ -313,6 +313,36 @@ def test_f24_a_process_that_stood_still_goes_on(registry: Start, connect: Connec
     assert client.get("/v2/acme/app/manifests/1").content == body
     healthy(client, "acme/app", 2)
     assert "Traceback" not in server.log.read_text()
+
+
+def test_f24_a_process_that_the_kernel_killed_for_its_memory_has_lost_nothing(
+    registry: Start, connect: Connect
+) -> None:
+    server = registry()
+    client = connect(server)
+    bodies = {
+        f"t{number}": make.push_image(client, "acme/app", f"t{number}", b"{}", layer(number)) for number in (1, 2)
+    }
+    url, data = server.url, server.data
+    acknowledged = list(bodies)
+
+    def push(number: int) -> None:
+        with httpx.Client(base_url=url, timeout=60) as one, suppress(httpx.HTTPError, AssertionError, KeyError):
+            body = make.push_image(one, "acme/app", f"t{number}", b"{}", layer(number, 8_000_000))
+            bodies[f"t{number}"] = body
+            acknowledged.append(f"t{number}")
+
+    with starved(server, 3 * 1024 * 1024):
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(push, range(3, 40)))
+        assert server.process.wait(60) == -signal.SIGKILL, "it had memory enough"
+    client = connect(registry(data))
+    for tag in acknowledged:
+        assert client.get(f"/v2/acme/app/manifests/{tag}").content == bodies[tag]
+        number = int(tag[1:])
+        content = layer(number, 8_000_000 if number > 2 else LAYER)
+        assert client.get(f"/v2/acme/app/blobs/{make.digest(content)}").content == content
+    healthy(client, "acme/app", 1000)
 
 
 @pytest.mark.parametrize("clients", [200, pytest.param(500, marks=[pytest.mark.slow])])
