@@ -126,7 +126,7 @@ def _doors(settings: Settings, registry: Registry) -> Doors:
     db, now = registry.db, registry.now
     passwords = Passwords()
     if settings.auth.htpasswd is not None:
-        known = Authority(db, Htpasswd(settings.auth.htpasswd.path, passwords), now)
+        known = Authority(db, Htpasswd(settings.auth.htpasswd.path, passwords), now, passwords)
         return Doors(known, Challenge("Basic", settings.auth.htpasswd.realm), watch=known.watch)
     if settings.auth.token is not None:
         return _outside(settings.auth.token, registry)
@@ -134,7 +134,7 @@ def _doors(settings: Settings, registry: Registry) -> Doors:
     keys = KeyRing(db, sealing_secret(settings.data, settings.http.secret), now)
     bearer = Bearer(keys, SERVICE, int(settings.auth.tokenlife.total_seconds()), now)
     credentials = Credentials(db, passwords, bearer, now)
-    authority = Authority(db, credentials, now)
+    authority = Authority(db, credentials, now, passwords)
     endpoint = TokenEndpoint(authority, credentials, bearer, Offline(db, now, settings.auth.refreshtokens))
     realm = f"{settings.http.host.rstrip('/')}/token" if settings.http.host else None
     first = settings.data / PASSWORD_FILE if made else None

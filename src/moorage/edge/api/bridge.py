@@ -9,7 +9,7 @@ from moorage.access.scopes import API
 from moorage.edge.api.addresses import ROOT, template
 from moorage.edge.api.problems import render_problem
 from moorage.edge.challenge import Challenge
-from moorage.edge.http import Request, Response
+from moorage.edge.http import Request, Response, retry
 from moorage.errors import Code, Interrupted, RegistryError
 from moorage.features.accounts.desk import Desk
 from moorage.telemetry import logger
@@ -62,9 +62,7 @@ class Api:
         """The headers that belong to a refusal."""
         if error.code is Code.UNAUTHORIZED and self._challenge is not None:
             return [("WWW-Authenticate", self._challenge.header(request, error))]
-        if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
-            return [("Retry-After", "5")]
-        return []
+        return retry(error)
 
     def _made(self) -> Asgi:
         from moorage.edge.api.application import application

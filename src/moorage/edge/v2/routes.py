@@ -16,7 +16,7 @@ from moorage.access.rules import Rules
 from moorage.access.scopes import CATALOG, needed
 from moorage.core.registry import Registry
 from moorage.edge.challenge import Challenge
-from moorage.edge.http import STATUS, Request, Response, render
+from moorage.edge.http import STATUS, Request, Response, render, retry
 from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName, shown
 from moorage.telemetry import logger
@@ -213,9 +213,7 @@ def _headers(error: RegistryError) -> list[tuple[str, str]]:
         return [("Allow", ", ".join(allow))]
     if error.code is Code.RANGE_INVALID and "size" in error.detail:
         return [("Content-Range", f"bytes */{error.detail['size']}")]
-    if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
-        return [("Retry-After", "2")]
-    return []
+    return retry(error)
 
 
 def _as_read(error: RegistryError) -> RegistryError:
