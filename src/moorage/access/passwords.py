@@ -79,6 +79,11 @@ class Passwords:
                 self._failed(name[:_NAME], network(peer))
         return right
 
+    def again(self, name: str, peer: str) -> None:
+        """A password that is remembered to be right counts as `check` would have it.  Raises TOOMANYREQUESTS."""
+        self.refuse(name, peer)
+        self._lockout.passed(name[:_NAME], network(peer))
+
     def refuse(self, name: str, peer: str) -> None:
         """Raise TOOMANYREQUESTS where no password of the account is looked at that comes from the peer's network."""
         wait = self._lockout.wait(name[:_NAME], network(peer))

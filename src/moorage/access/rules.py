@@ -132,7 +132,7 @@ class Authority:
             memory.remember_identity(credentials, identity)
         elif header is not None and identity.by_password and self._passwords is not None:
             # Or whoever has guessed too often could guess on among the passwords that are remembered.
-            self._passwords.refuse(identity.actor.name, peer)
+            self._passwords.again(identity.actor.name, peer)
         if identity.token_id is not None:
             self.notes.use(identity.token_id, identity.actor.name, peer)
         return identity

@@ -20,6 +20,7 @@ from moorage.access.offline import Offline
 from moorage.access.rules import Authority
 from moorage.access.scopes import Scopes
 from moorage.edge.http import Request, Response, render, retry
+from moorage.edge.meter import Meter
 from moorage.errors import Code, RegistryError
 
 PATHS: Final = frozenset({"/token", "/service/token"})
@@ -51,6 +52,7 @@ class TokenEndpoint:
     credentials: Credentials
     bearer: Bearer
     offline: Offline
+    meter: Meter | None = None
 
     async def respond(self, request: Request) -> Response:
         """Never raises: what is refused is rendered."""
@@ -113,6 +115,9 @@ class TokenEndpoint:
         identity = asked.identity
         actor = identity.actor
         request.facts["actor"] = actor.name
+        if self.meter is not None:
+            self.meter.known(request, identity)
+            self.meter.let_in(request, identity)
         given = await self.authority.grant(identity, asked.scopes)
         name = actor.name if actor.signed_in else ""
         token = await self.bearer.mint(
