@@ -1,6 +1,7 @@
 """Which passwords are refused when they are chosen, and how many are looked at."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from moorage.access.lockout import Lockout
 from moorage.access.passwords import Passwords
 from moorage.access.strength import check_strength
 from moorage.errors import Code, RegistryError
+from tests.conftest import start
 
 GOOD = "correct horse battery"
 
@@ -121,3 +123,12 @@ async def test_a_password_of_nobodys_length_is_wrong_without_work_and_no_guess()
         assert not await passwords.fits(None, "x" * 2000, "alice", "192.0.2.1")
     passwords.refuse("alice", "192.0.2.1")
     passwords.close()
+
+
+def test_a_weak_first_password_stops_the_start_and_its_setting_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("version: 0.1\n")
+    with pytest.raises(
+        RuntimeError, match=r"admin\.password \(REGISTRY_ADMIN_PASSWORD\): the password is one of those"
+    ):
+        start(tmp_path / "data", config=config, REGISTRY_ADMIN_PASSWORD="changeme123")

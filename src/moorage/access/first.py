@@ -29,7 +29,7 @@ def first_administrator(db: Database, passwords: Passwords, data: Path, given: s
     if db.read_now(accounts.administrators):
         return False
     if given is not None:
-        check_strength(given, ADMIN)
+        _check_given(given)
     password = given or _kept(data / PASSWORD_FILE)
     made = db.write_now(_add, passwords.hash_now(password), now)
     if not made and given is None:
@@ -52,6 +52,13 @@ def sealing_secret(data: Path, given: str | None) -> bytes:
         return path.read_bytes()
     _keep(path, secrets.token_hex(32))
     return path.read_bytes()
+
+
+def _check_given(password: str) -> None:
+    try:
+        check_strength(password, ADMIN)
+    except RegistryError as error:
+        raise RegistryError(error.code, f"admin.password (REGISTRY_ADMIN_PASSWORD): {error.message}") from None
 
 
 def _add(tx: Tx, kept: str, now: int) -> bool:
