@@ -1,5 +1,6 @@
 """What a person at a terminal reads who has asked or guessed too often, and who waits as told."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,3 +55,11 @@ def test_docker_says_at_login_that_there_were_too_many_wrong_passwords(tmp_path:
         assert "there were too many wrong passwords for this account from your network; try again in" in refused(login)
     finally:
         closed.stop()
+
+
+@pytest.mark.client("ctr")
+def test_containerd_gives_up_after_a_few_tries(metered: Callable[[str], Served], ctr: list[str]) -> None:
+    server = metered("2/hour")
+    said = refused(shlex.join([*ctr, "images", "pull", "--plain-http", f"{server.address}/acme/app:1"]))
+    assert "429 Too Many Requests" in said
+    assert 1 < server.log.read_text().count('"status":429') < 40
