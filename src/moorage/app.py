@@ -31,6 +31,7 @@ from moorage.edge.api.bridge import Api
 from moorage.edge.challenge import Challenge
 from moorage.edge.dress import with_headers
 from moorage.edge.http import Handler, Observer, Request, Response
+from moorage.edge.meter import Meter
 from moorage.edge.ops import front, private
 from moorage.edge.token import TokenEndpoint
 from moorage.edge.v2.lists import catalog
@@ -91,9 +92,10 @@ def build(settings: Settings) -> Application:
         recognise(db, store, f"the blob folder {settings.blobs}", registry.now())
     watch = Watch(db)
     jobs = _jobs(registry, settings, watch)
-    doors = _doors(settings, registry)
+    meter = _meter(settings)
+    doors = _doors(settings, registry, meter)
     lists = V2(settings.catalog.maxentries, settings.tags.maxtags)
-    router = Router(registry, doors.rules, ROWS, catalog, lists, doors.challenge)
+    router = Router(registry, doors.rules, ROWS, catalog, lists, doors.challenge, meter)
 
     async def database_check() -> None:
         await db.ping()
@@ -111,8 +113,10 @@ def build(settings: Settings) -> Application:
         store.close()
 
     checks = {"database": database_check, "storage": storage_check}
-    api = Api(doors.desk, doors.challenge).respond if doors.desk is not None else None
+    api = Api(doors.desk, doors.challenge, meter).respond if doors.desk is not None else None
     handler = front(router.respond, checks, settings.http.prefix, doors.tokens, api)
+    if meter is not None:
+        handler = meter.dress(handler)
     if settings.http.further_headers:
         handler = with_headers(settings.http.further_headers, handler)
     prometheus = settings.http.debug.prometheus
@@ -120,13 +124,22 @@ def build(settings: Settings) -> Application:
     return Application(handler, aside, registry, _observer(), work, close, doors.first_password)
 
 
-def _doors(settings: Settings, registry: Registry) -> Doors:
+def _meter(settings: Settings) -> Meter | None:
+    rates = settings.limits.rates
+    if rates.anonymous is None and rates.signed_in is None:
+        return None
+    from moorage.access.rates import Rates
+
+    return Meter(Rates(rates.anonymous, rates.signed_in))
+
+
+def _doors(settings: Settings, registry: Registry, meter: Meter | None) -> Doors:
     if settings.auth.open:
         return Doors(OpenRules())
     db, now = registry.db, registry.now
     passwords = Passwords()
     if settings.auth.htpasswd is not None:
-        known = Authority(db, Htpasswd(settings.auth.htpasswd.path, passwords), now)
+        known = Authority(db, Htpasswd(settings.auth.htpasswd.path, passwords), now, passwords)
         return Doors(known, Challenge("Basic", settings.auth.htpasswd.realm), watch=known.watch)
     if settings.auth.token is not None:
         return _outside(settings.auth.token, registry)
@@ -134,8 +147,8 @@ def _doors(settings: Settings, registry: Registry) -> Doors:
     keys = KeyRing(db, sealing_secret(settings.data, settings.http.secret), now)
     bearer = Bearer(keys, SERVICE, int(settings.auth.tokenlife.total_seconds()), now)
     credentials = Credentials(db, passwords, bearer, now)
-    authority = Authority(db, credentials, now)
-    endpoint = TokenEndpoint(authority, credentials, bearer, Offline(db, now, settings.auth.refreshtokens))
+    authority = Authority(db, credentials, now, passwords)
+    endpoint = TokenEndpoint(authority, credentials, bearer, Offline(db, now, settings.auth.refreshtokens), meter)
     realm = f"{settings.http.host.rstrip('/')}/token" if settings.http.host else None
     first = settings.data / PASSWORD_FILE if made else None
     desk = _desk(settings, registry, authority, passwords)

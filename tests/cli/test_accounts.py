@@ -60,10 +60,10 @@ def ended(*arguments, line=None, **environ):
 
 
 def test_a_user_is_added_beside_a_running_server_and_signs_in_there(closed, cli):
-    status, out, err = cli("user", "add", "alice", "--password-stdin", line="alices password")
+    status, out, err = cli("user", "add", "alice", "--password-stdin", line="four small brown boats")
     assert (status, out, err) == (0, "alice may sign in\n", "")
-    assert closed.done(("alice", "alices password"), "GET", "/me")["name"] == "alice"
-    bearer = closed.bearer(("alice", "alices password"), "registry:api:*")
+    assert closed.done(("alice", "four small brown boats"), "GET", "/me")["name"] == "alice"
+    bearer = closed.bearer(("alice", "four small brown boats"), "registry:api:*")
     closed.done(bearer, "GET", "/me")  # so that the server remembers it
     assert cli("user", "disable", "alice")[0] == 0
     end = time.monotonic() + 5

@@ -16,6 +16,7 @@ KEEL = {
     11: "uploads of other repositories",
     20: "SQL and its wildcards",
     21: "telling what exists",
+    24: "guessing passwords, and floods of sign-ins",
     25: "open by default",
     26: "forwarded headers and hosts",
     30: "being made to fetch",

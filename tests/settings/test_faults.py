@@ -152,3 +152,11 @@ def test_a_named_file_that_is_not_there_is_a_fault(tmp_path):
         load(environ={"REGISTRY_CONFIGURATION_PATH": str(tmp_path / "none.yml")})
     with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
         load(tmp_path, environ={})
+
+
+@pytest.mark.parametrize("rate", ["0/minute", "many", "5", "1/second; 9/minute", "600/fortnight", "-3/hour"])
+def test_a_rate_that_is_none_is_told_with_one_that_is(faults_of, rate):
+    must = "must be one rate such as '600/minute' or '100 per 6 hours'"
+    assert faults_of(f"limits:\n  rates:\n    signed_in: '{rate}'\n") == [
+        f"config.yml:3: limits.rates.signed_in: {must}, not '{rate}'"
+    ]

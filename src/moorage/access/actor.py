@@ -66,6 +66,11 @@ class Identity:
     """Why a client certificate proves nobody, in words for whoever has to sign in."""
 
     @property
+    def by_password(self) -> bool:
+        """Whether it was proved with a password itself, and with no kind of token."""
+        return self.token_id is None and self.asked is None and self.actor.signed_in
+
+    @property
     def known(self) -> bool:
         """Whether there were credentials that are good for something; an anonymous token is."""
         return self.actor.signed_in or self.asked is not None

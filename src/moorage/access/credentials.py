@@ -54,29 +54,34 @@ class Credentials:
         """All it knows is in rows, whose changes the access generation tells of."""
         return None
 
-    async def identify(self, header: str, /) -> Identity:
+    async def identify(self, header: str, peer: str, /) -> Identity:
         """Who an Authorization header is from.  Raises UNAUTHORIZED, saying what is wrong with it; TOOMANYREQUESTS."""
         scheme, _, rest = header.partition(" ")
         if len(header) > LONGEST:
             raise RegistryError(Code.UNAUTHORIZED, f"the Authorization header is longer than {LONGEST} characters")
         if scheme.lower() == "basic":
-            return await self.sign_in(parse_basic(rest.strip()))
+            return await self.sign_in(parse_basic(rest.strip()), peer)
         if scheme.lower() == "bearer":
             return await self._bearer(rest.strip())
         raise RegistryError(
             Code.UNAUTHORIZED, f"the authorization scheme {shown(scheme)} is not known here; use Basic or Bearer"
         )
 
-    async def sign_in(self, login: Login) -> Identity:
-        """Who a name and its secret prove.  Raises UNAUTHORIZED, the same for whatever is wrong; TOOMANYREQUESTS."""
+    async def sign_in(self, login: Login, peer: str) -> Identity:
+        """Who a name and its secret prove.  Raises UNAUTHORIZED, the same for whatever is wrong; TOOMANYREQUESTS.
+
+        No number of wrong passwords stands in the way of a token.
+        """
         if is_secret(login.secret):
             found = await self.db.read(_by_secret, secret_hash(login.secret), self.now())
             if found is None or found[0].name != login.name or found[1].kind not in _SIGN_IN:
                 raise wrong(login.name)
             return await self.db.read(of_token, *found)
         account = await self.db.read(accounts.find, login.name[:NAME_LENGTH])
-        fits = await self.passwords.fits(account.password if account else None, login.secret)
-        if account is None or not fits or account.kind != "user" or not account.usable(self.now()):
+        if account is not None and (account.kind != "user" or not account.usable(self.now())):
+            account = None
+        fits = await self.passwords.fits(account.password if account else None, login.secret, login.name, peer)
+        if account is None or not fits:
             raise wrong(login.name)
         return await self.db.read(_of_account, account)
 

@@ -36,7 +36,7 @@ class External:
     """By key id, what PyJWT verifies with."""
     roots: "tuple[Certificate, ...]" = ()
 
-    async def identify(self, header: str, /) -> Identity:
+    async def identify(self, header: str, _peer: str, /) -> Identity:
         import jwt
 
         scheme, _, text = header.partition(" ")

@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from moorage.access.passwords import Passwords, check_strength
+from moorage.access.passwords import Passwords
+from moorage.access.strength import check_strength
 from moorage.db import accounts, events, generation
 from moorage.db.engine import Database, Tx
 from moorage.errors import Code, RegistryError
@@ -28,7 +29,7 @@ def first_administrator(db: Database, passwords: Passwords, data: Path, given: s
     if db.read_now(accounts.administrators):
         return False
     if given is not None:
-        check_strength(given)
+        _check_given(given)
     password = given or _kept(data / PASSWORD_FILE)
     made = db.write_now(_add, passwords.hash_now(password), now)
     if not made and given is None:
@@ -51,6 +52,13 @@ def sealing_secret(data: Path, given: str | None) -> bytes:
         return path.read_bytes()
     _keep(path, secrets.token_hex(32))
     return path.read_bytes()
+
+
+def _check_given(password: str) -> None:
+    try:
+        check_strength(password, ADMIN)
+    except RegistryError as error:
+        raise RegistryError(error.code, f"admin.password (REGISTRY_ADMIN_PASSWORD): {error.message}") from None
 
 
 def _add(tx: Tx, kept: str, now: int) -> bool:

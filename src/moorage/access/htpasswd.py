@@ -31,13 +31,13 @@ class Htpasswd:
         self._version = self._stamp()
         self._users = self._read()
 
-    async def identify(self, header: str, /) -> Identity:
+    async def identify(self, header: str, peer: str, /) -> Identity:
         scheme, _, rest = header.partition(" ")
         if scheme.lower() != "basic":
             raise RegistryError(Code.UNAUTHORIZED, "this registry wants a user name and password (Basic)")
         login = parse_basic(rest.strip())
         kept = self._users.get(login.name)
-        if not await self._passwords.run(_fits, kept, login.secret):
+        if not await self._passwords.check(login.name, peer, _fits, kept, login.secret):
             raise wrong(login.name)
         subjects = (EVERYONE, ANYONE)
         return Identity(Actor(login.name, "user", subjects=subjects, everywhere=ROLES["writer"]), "a password")

@@ -4,6 +4,7 @@ None of it changes a decision, and refusals can come by the thousand, so nobody 
 is the same is counted, and what is too much is only counted.
 """
 
+from collections import Counter
 from typing import Final
 
 from moorage.db import events, tokens
@@ -11,7 +12,7 @@ from moorage.db.engine import Tx
 from moorage.errors import RegistryError
 
 _MOST: Final = 20
-"""Different notes of one round: whoever knocks with a thousand names fills no disk."""
+"""Different notes of one kind in one round: whoever knocks with a thousand names fills no disk, and hides nothing."""
 
 _PLACES: Final = 4096
 """Pairs of token and address that are remembered; behind that all are forgotten, and told once more."""
@@ -25,14 +26,18 @@ class Notes:
 
     def __init__(self) -> None:
         self._notes: dict[Note, int] = {}
+        self._kinds: Counter[str] = Counter()
         self._left_out = 0
         self._used: dict[int, str] = {}
         self._places: set[tuple[int, str]] = set()
 
     def add(self, kind: str, actor: str, repository: str = "", **facts: str) -> None:
         note = (kind, actor, repository, tuple(sorted(facts.items())))
-        if note in self._notes or len(self._notes) < _MOST:
-            self._notes[note] = self._notes.get(note, 0) + 1
+        if note in self._notes:
+            self._notes[note] += 1
+        elif self._kinds[kind] < _MOST:
+            self._kinds[kind] += 1
+            self._notes[note] = 1
         else:
             self._left_out += 1
 
@@ -56,6 +61,7 @@ class Notes:
             return None
         taken = self._notes, self._left_out, self._used
         self._notes, self._left_out, self._used = {}, 0, {}
+        self._kinds.clear()
         return taken
 
 

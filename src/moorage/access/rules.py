@@ -20,6 +20,7 @@ from moorage.access.certificates import Certificate, certified
 from moorage.access.decide import EVERYTHING, Grant, Reason, decide, reasons
 from moorage.access.memory import Memory
 from moorage.access.notes import Notes, write
+from moorage.access.passwords import Passwords
 from moorage.access.permit import SEAL, CatalogPermit, Permit
 from moorage.access.roles import parse_actions
 from moorage.access.scopes import Scopes, granted
@@ -42,8 +43,8 @@ BLIND: Final = 5.0
 class Identifies(Protocol):
     """Proves identities: from rows, from an htpasswd file, from a token service outside."""
 
-    async def identify(self, header: str, /) -> Identity:
-        """Who an Authorization header is from.  Raises UNAUTHORIZED or TOOMANYREQUESTS."""
+    async def identify(self, header: str, peer: str, /) -> Identity:
+        """Who an Authorization header from the address `peer` proves.  Raises UNAUTHORIZED or TOOMANYREQUESTS."""
         ...
 
     def version(self) -> object:
@@ -101,7 +102,7 @@ class OpenRules:
 class NoCredentials:
     """Proves nobody: where whoever asks was proved in another way."""
 
-    async def identify(self, _header: str, /) -> Identity:
+    async def identify(self, _header: str, _peer: str, /) -> Identity:
         raise RegistryError(Code.UNAUTHORIZED, "nobody signs in here")
 
     def version(self) -> object:
@@ -111,11 +112,13 @@ class NoCredentials:
 class Authority:
     """The rules of a registry that knows who is asking."""
 
-    def __init__(self, db: Database, identifies: Identifies, now: Callable[[], int]) -> None:
-        self._db, self._identifies, self._now = db, identifies, now
+    def __init__(
+        self, db: Database, identifies: Identifies, now: Callable[[], int], passwords: Passwords | None = None
+    ) -> None:
+        self._db, self._identifies, self._now, self._passwords = db, identifies, now, passwords
         self._memory = Memory(None)
         self._looked = 0.0
-        self.notes = Notes()
+        self.notes = passwords.notes if passwords is not None else Notes()
         """What is written to the outbox in the next round of `watch`."""
 
     async def authenticate(self, header: str | None, peer: str, certificate: Certificate | None = None, /) -> Identity:
@@ -127,6 +130,9 @@ class Authority:
         if identity is None:
             identity = await self._identify(credentials, peer)
             memory.remember_identity(credentials, identity)
+        elif header is not None and identity.by_password and self._passwords is not None:
+            # Or whoever has guessed too often could guess on among the passwords that are remembered.
+            self._passwords.again(identity.actor.name, peer)
         if identity.token_id is not None:
             self.notes.use(identity.token_id, identity.actor.name, peer)
         return identity
@@ -138,7 +144,7 @@ class Authority:
                 self.notes.fail(RegistryError(Code.UNAUTHORIZED, identity.unproved), peer)
             return identity
         try:
-            return await self._identifies.identify(credentials)
+            return await self._identifies.identify(credentials, peer)
         except RegistryError as error:
             if error.code is Code.UNAUTHORIZED:
                 self.notes.fail(error, peer)

@@ -172,6 +172,17 @@ Observer = Callable[[Request, Response, int, float], None]
 """Told of every finished exchange: request, response, body bytes sent, seconds since its header was complete."""
 
 
+_SOON: Final = 2
+"""Seconds after which it is worth trying again where the error does not say."""
+
+
+def retry(error: RegistryError) -> list[Header]:
+    """Retry-After (RFC 9110 §10.2.3) for errors that pass by themselves: what the error says in `retry_after`."""
+    if error.code not in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
+        return []
+    return [("Retry-After", str(error.detail.get("retry_after", _SOON)))]
+
+
 def render(error: RegistryError, *headers: Header) -> Response:
     """The one place where a failure becomes an answer: the specification's error body ("Error Codes")."""
     entry: dict[str, object] = {"code": error.code.name, "message": error.message}

@@ -19,7 +19,8 @@ from moorage.access.credentials import Credentials, Login, parse_basic
 from moorage.access.offline import Offline
 from moorage.access.rules import Authority
 from moorage.access.scopes import Scopes
-from moorage.edge.http import Request, Response, render
+from moorage.edge.http import Request, Response, render, retry
+from moorage.edge.meter import Meter
 from moorage.errors import Code, RegistryError
 
 PATHS: Final = frozenset({"/token", "/service/token"})
@@ -51,6 +52,7 @@ class TokenEndpoint:
     credentials: Credentials
     bearer: Bearer
     offline: Offline
+    meter: Meter | None = None
 
     async def respond(self, request: Request) -> Response:
         """Never raises: what is refused is rendered."""
@@ -65,7 +67,7 @@ class TokenEndpoint:
         except RegistryError as error:
             if error.code is Code.UNAUTHORIZED:
                 self.authority.notes.fail(error, request.peer)
-            return render(error, ("Cache-Control", "no-store"), *_retry(error))
+            return render(error, ("Cache-Control", "no-store"), *retry(error))
         return render(
             RegistryError(Code.UNSUPPORTED, "a token is asked for with GET or POST", allow=["GET", "POST"]),
             ("Allow", "GET, POST"),
@@ -80,7 +82,7 @@ class TokenEndpoint:
             scheme, _, rest = header.partition(" ")
             if scheme.lower() != "basic":
                 raise RegistryError(Code.UNAUTHORIZED, "the token endpoint wants a user name and password (Basic)")
-            identity = await self.credentials.sign_in(parse_basic(rest.strip()))
+            identity = await self.credentials.sign_in(parse_basic(rest.strip()), request.peer)
         scopes = Scopes.parse(request.parameters("scope"))
         # A refresh token stands for a password that the client need not keep; a certificate is kept anyway, and ends.
         wanted = header is not None and request.parameter("offline_token") == "true"
@@ -94,7 +96,8 @@ class TokenEndpoint:
         first = {name: values[0] for name, values in form.items()}
         try:
             if grant == "password":
-                identity = await self.credentials.sign_in(Login(first.get("username", ""), first.get("password", "")))
+                login = Login(first.get("username", ""), first.get("password", ""))
+                identity = await self.credentials.sign_in(login, request.peer)
             elif grant == "refresh_token":
                 identity = await self.credentials.refresh(first.get("refresh_token", ""))
             else:
@@ -112,6 +115,9 @@ class TokenEndpoint:
         identity = asked.identity
         actor = identity.actor
         request.facts["actor"] = actor.name
+        if self.meter is not None:
+            self.meter.known(request, identity)
+            self.meter.let_in(request, identity)
         given = await self.authority.grant(identity, asked.scopes)
         name = actor.name if actor.signed_in else ""
         token = await self.bearer.mint(
@@ -178,7 +184,3 @@ def _oauth(error: str, words: str) -> Response:
         "errors": [{"code": Code.UNAUTHORIZED.name, "message": words}],
     }
     return Response(400, list(_NO_STORE), json.dumps(body).encode(), error=Code.UNAUTHORIZED)
-
-
-def _retry(error: RegistryError) -> list[tuple[str, str]]:
-    return [("Retry-After", "5")] if error.code is Code.TOOMANYREQUESTS else []

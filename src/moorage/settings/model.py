@@ -20,6 +20,7 @@ from moorage.settings.values import (
     Ignored,
     Names,
     Positive,
+    Rate,
     Seconds,
     Secret,
     Section,
@@ -262,6 +263,14 @@ def _some_life(value: timedelta) -> timedelta:
     return value
 
 
+class Rates(Section):
+    anonymous: Rate | None = None
+    """How many requests an address may send without signing in, such as 600/minute or 100 per 6 hours. Being asked to
+    sign in does not count. Unset: any number."""
+    signed_in: Rate | None = None
+    """How many requests an account may send, from wherever. Unset: any number."""
+
+
 class Limits(Section):
     manifest_bytes: Annotated[Size, Field(ge=1024)] = 4 * 1024 * 1024
     """The largest manifest, in bytes."""
@@ -279,6 +288,7 @@ class Limits(Section):
     """How many connections at a time. Unset: as many as there are file descriptors for."""
     tags_per_push: PositiveInt = 100
     """How many tags one manifest push may name."""
+    rates: Rates = Rates()
 
 
 class Accounts(Section):

@@ -156,6 +156,20 @@ def parse_share(value: Any) -> float:
     return share
 
 
+def parse_rate(value: Any) -> str:
+    """How often in what time, as `limits` writes it: `600/minute`, `100 per 6 hours`.  Raises ValueError."""
+    import limits
+
+    text = str(value).strip()
+    try:
+        (found,) = limits.parse_many(text)
+    except ValueError:
+        found = None
+    if found is None or found.amount < 1 or found.get_expiry() < 1:
+        raise ValueError(f"must be one rate such as '600/minute' or '100 per 6 hours', not '{text}'")
+    return text
+
+
 def _positive(value: timedelta) -> timedelta:
     if not value:
         raise ValueError("must be longer than 0s")
@@ -186,6 +200,11 @@ Size = Annotated[
 ]
 Share = Annotated[
     float, BeforeValidator(parse_share), WithJsonSchema({"type": ["number", "string"], "examples": ["5%", 0.05, "off"]})
+]
+Rate = Annotated[
+    str,
+    BeforeValidator(parse_rate),
+    WithJsonSchema({"type": "string", "examples": ["600/minute", "100 per 6 hours"]}),
 ]
 Secret = Annotated[str | None, Hidden()]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]

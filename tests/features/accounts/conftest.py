@@ -49,7 +49,7 @@ class House:
         self.desk = dataclasses.replace(self.desk, **changes)
 
     async def who(self, name, secret=PASSWORD):
-        return await self.credentials.sign_in(Login(name, secret))
+        return await self.credentials.sign_in(Login(name, secret), "192.0.2.1")
 
     def events(self):
         """Every event so far: its kind, actor and facts."""

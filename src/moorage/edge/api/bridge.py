@@ -9,7 +9,8 @@ from moorage.access.scopes import API
 from moorage.edge.api.addresses import ROOT, template
 from moorage.edge.api.problems import render_problem
 from moorage.edge.challenge import Challenge
-from moorage.edge.http import Request, Response
+from moorage.edge.http import Request, Response, retry
+from moorage.edge.meter import Meter
 from moorage.errors import Code, Interrupted, RegistryError
 from moorage.features.accounts.desk import Desk
 from moorage.telemetry import logger
@@ -27,8 +28,8 @@ Asgi = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Aw
 class Api:
     """Answers what is below `/api`."""
 
-    def __init__(self, desk: Desk, challenge: Challenge | None = None) -> None:
-        self._desk, self._challenge = desk, challenge
+    def __init__(self, desk: Desk, challenge: Challenge | None = None, meter: Meter | None = None) -> None:
+        self._desk, self._challenge, self._meter = desk, challenge, meter
         self._application: Asgi | None = None
 
     async def respond(self, request: Request) -> Response:
@@ -38,8 +39,12 @@ class Api:
         try:
             header = request.header("authorization")
             identity = await self._desk.authority.authenticate(header, request.peer, request.certificate)
+            if self._meter is not None:
+                self._meter.known(request, identity)
+                self._meter.let_in(request, identity)
         except RegistryError as error:
-            error.detail.setdefault("scope", API)
+            if error.code is Code.UNAUTHORIZED:
+                error.detail.setdefault("scope", API)
             return render_problem(error, *self.further(request, error))
         return await self.answer(request, identity)
 
@@ -62,9 +67,7 @@ class Api:
         """The headers that belong to a refusal."""
         if error.code is Code.UNAUTHORIZED and self._challenge is not None:
             return [("WWW-Authenticate", self._challenge.header(request, error))]
-        if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
-            return [("Retry-After", "5")]
-        return []
+        return retry(error)
 
     def _made(self) -> Asgi:
         from moorage.edge.api.application import application

@@ -16,7 +16,8 @@ from moorage.access.rules import Rules
 from moorage.access.scopes import CATALOG, needed
 from moorage.core.registry import Registry
 from moorage.edge.challenge import Challenge
-from moorage.edge.http import STATUS, Request, Response, render
+from moorage.edge.http import STATUS, Request, Response, render, retry
+from moorage.edge.meter import Meter
 from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName, shown
 from moorage.telemetry import logger
@@ -75,9 +76,10 @@ class Router:
         catalog: Catalog,
         v2: V2,
         challenge: Challenge | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._registry, self._rules, self._rows, self._catalog, self._v2 = registry, rules, rows, catalog, v2
-        self._challenge = challenge
+        self._challenge, self._meter = challenge, meter
 
     async def respond(self, request: Request) -> Response:
         """Answer any request below `/v2`.  Raises only `Interrupted`."""
@@ -115,6 +117,8 @@ class Router:
                 error.detail.setdefault("scope", scope)
             raise
         request.facts["actor"] = identity.actor.name
+        if self._meter is not None:
+            self._meter.known(request, identity)
         return identity
 
     async def _dispatch(self, request: Request) -> Response:
@@ -135,6 +139,8 @@ class Router:
         handler, action = found
         identity = await self._identify(request, needed(repository, action))
         permit = await self._rules.permit(identity, repository, action)
+        if self._meter is not None:
+            self._meter.let_in(request, identity)
         try:
             return await handler(Call(self._registry, self._rules, request, identity, rest, permit, self._v2))
         except RegistryError as error:
@@ -147,6 +153,8 @@ class Router:
         if request.method not in {"GET", "HEAD"}:
             raise not_allowed(request, {"GET": None, "HEAD": None})
         identity = await self._identify(request, CATALOG)
+        if self._meter is not None:
+            self._meter.let_in(request, identity)
         return await self._catalog(self._registry, self._rules, request, identity, self._v2.catalog_most)
 
     async def _ping(self, request: Request) -> Response:
@@ -157,6 +165,8 @@ class Router:
         identity = await self._identify(request, None)
         if self._challenge is not None and not identity.known:
             raise RegistryError(Code.UNAUTHORIZED, f"{nobody(identity)}; sign in (docker login), or ask for a token")
+        if self._meter is not None:
+            self._meter.let_in(request, identity)
         return Response(200, [("Content-Type", "application/json")], b"{}")
 
 
@@ -213,9 +223,7 @@ def _headers(error: RegistryError) -> list[tuple[str, str]]:
         return [("Allow", ", ".join(allow))]
     if error.code is Code.RANGE_INVALID and "size" in error.detail:
         return [("Content-Range", f"bytes */{error.detail['size']}")]
-    if error.code in {Code.UNAVAILABLE, Code.TOOMANYREQUESTS}:
-        return [("Retry-After", "2")]
-    return []
+    return retry(error)
 
 
 def _as_read(error: RegistryError) -> RegistryError:

@@ -36,8 +36,8 @@ async def accept(desk: Desk, invitation: str, password: str) -> UserView:
         raise _off()
     if not is_secret(invitation):
         raise _no_good()
-    await desk.db.read(_check, secret_hash(invitation), desk.now())
-    kept = await desk.passwords.hash(password)
+    invited = await desk.db.read(_check, secret_hash(invitation), desk.now())
+    kept = await desk.passwords.hash(password, invited.name)
     return user_view(await desk.change(_accept, secret_hash(invitation), kept))
 
 
@@ -46,7 +46,7 @@ async def sign_up(desk: Desk, name: str, password: str) -> UserView:
     if desk.signup != "open":
         raise _off()
     parse_account_name(name)
-    kept = await desk.passwords.hash(password)
+    kept = await desk.passwords.hash(password, name)
     return user_view(await desk.change(_sign_up, name, kept))
 
 

@@ -26,7 +26,7 @@ async def create(
     """A new user; without a password one who cannot sign in yet.  Raises NAME_INVALID, REQUEST_INVALID, CONFLICT."""
     parse_account_name(name)
     ends = ends_at(desk.now(), expires_in)
-    kept = await desk.passwords.hash(password) if password is not None else None
+    kept = await desk.passwords.hash(password, name) if password is not None else None
     return user_view(await desk.change(add, permit.actor.name, name, kept, admin, ends))
 
 
@@ -76,18 +76,19 @@ async def set_visibility(desk: Desk, identity: Identity, name: str, visibility: 
 async def set_password(desk: Desk, identity: Identity, name: str, old: str | None, new: str) -> None:
     """Another password; what the old one got, bearer and refresh tokens, is void.
 
-    One's own needs the old one; an administrator may set another's.  Raises DENIED, REQUEST_INVALID, ACCOUNT_UNKNOWN.
+    One's own needs the old one, with as few guesses as at a sign-in; an administrator may set another's.
+    Raises DENIED, REQUEST_INVALID, ACCOUNT_UNKNOWN, TOOMANYREQUESTS.
     """
     management.signed_in(identity)
     if identity.actor.name == name:
         management.personal(identity, name)
         account = await desk.db.scan(find_account, name, "user")
-        if not await desk.passwords.fits(account.password, old or ""):
+        if not await desk.passwords.fits(account.password, old or "", name, f"signed in as {name}"):
             raise RegistryError(Code.DENIED, "the old password is wrong; without it only an administrator can help")
     else:
         management.administrator(identity)
         account = await desk.db.scan(find_account, name, "user")
-    kept = await desk.passwords.hash(new)
+    kept = await desk.passwords.hash(new, name)
     await desk.change(replace_password, identity.actor.name, account, kept)
     if name == ADMIN:
         forget_first_password(desk.data)
