@@ -6,6 +6,7 @@ Paths are read from the right: a repository may itself be called `tags/list` or 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from moorage.access.action import Action
@@ -25,7 +26,7 @@ from moorage.telemetry import logger
 log: Final = logger("moorage.v2")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """What a handler is called with: the request, who may do what, and the part of the path behind the noun."""
 
@@ -83,16 +84,13 @@ class Router:
 
     async def respond(self, request: Request) -> Response:
         """Answer any request below `/v2`.  Raises only `Interrupted`."""
-        response = await self._answer(request)
-        response.headers.append(_SANDBOX)
-        return response
-
-    async def _answer(self, request: Request) -> Response:
         try:
-            return await self._dispatch(request)
+            response = await self._dispatch(request)
         except RegistryError as error:
             # Not kept in a variable here: its traceback has this frame, and what the request held would stay with both.
-            return self._refusal(request, _as_read(error) if request.method in {"GET", "HEAD"} else error)
+            response = self._refusal(request, _as_read(error) if request.method in {"GET", "HEAD"} else error)
+        response.headers.append(_SANDBOX)
+        return response
 
     def _refusal(self, request: Request, error: RegistryError) -> Response:
         if request.method == "OPTIONS" and "allow" in error.detail:
@@ -107,14 +105,14 @@ class Router:
             return []
         return [("WWW-Authenticate", self._challenge.header(request, error))]
 
-    async def _identify(self, request: Request, scope: str | None) -> Identity:
+    async def _identify(self, request: Request, scope: Callable[[], str] | None) -> Identity:
         """Who is asking.  What proves nothing is refused with the scope that would be needed."""
         try:
             header = request.header("authorization")
             identity = await self._rules.authenticate(header, request.peer, request.certificate)
         except RegistryError as error:
             if error.code is Code.UNAUTHORIZED and scope is not None:
-                error.detail.setdefault("scope", scope)
+                error.detail.setdefault("scope", scope())
             raise
         request.facts["actor"] = identity.actor.name
         if self._meter is not None:
@@ -123,7 +121,7 @@ class Router:
 
     async def _dispatch(self, request: Request) -> Response:
         path = request.path[3:]
-        if path in {"", "/"}:
+        if len(path) <= 1:
             return await self._ping(request)
         if path in {"/_catalog", "/_catalog/"}:
             return await self._list(request)
@@ -134,10 +132,9 @@ class Router:
         if found is None:
             raise not_allowed(request, row.methods)
         repository = RepositoryName.parse(name)
-        request.facts["repo"] = name
-        request.facts["ref"] = rest
+        request.facts = {"repo": name, "ref": rest}
         handler, action = found
-        identity = await self._identify(request, needed(repository, action))
+        identity = await self._identify(request, lambda: needed(repository, action))
         permit = await self._rules.permit(identity, repository, action)
         if self._meter is not None:
             self._meter.let_in(request, identity)
@@ -152,7 +149,7 @@ class Router:
         request.route = "/v2/_catalog"
         if request.method not in {"GET", "HEAD"}:
             raise not_allowed(request, {"GET": None, "HEAD": None})
-        identity = await self._identify(request, CATALOG)
+        identity = await self._identify(request, lambda: CATALOG)
         if self._meter is not None:
             self._meter.let_in(request, identity)
         return await self._catalog(self._registry, self._rules, request, identity, self._v2.catalog_most)
@@ -185,6 +182,10 @@ _ENDS: Final = {
 
 def split(path: str) -> tuple[str, str, str]:
     """Repository name, noun and the rest of a path below `/v2/`.  Raises PATH_UNKNOWN."""
+    return _remembered(path) if len(path) <= _SHORT else _split(path)
+
+
+def _split(path: str) -> tuple[str, str, str]:
     for suffix, noun in _ENDS.items():
         if path.endswith(suffix):
             return path[: -len(suffix)], noun, ""
@@ -205,6 +206,11 @@ def split(path: str) -> tuple[str, str, str]:
         "/blobs/uploads/, /tags/list and /referrers/",
         path=path[:200],
     )
+
+
+_SHORT: Final = 512
+_remembered: Final = lru_cache(maxsize=4096)(_split)
+"""What is pulled often is asked for at the same address; nobody fills our memory with long ones."""
 
 
 def not_allowed(request: Request, methods: object) -> RegistryError:
