@@ -8,13 +8,24 @@
 """
 
 import os
+import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.closed import ADMIN, PASSWORD, Closed
-from tests.journeys.programs import push_image
+from tests.journeys.programs import layer, push_image
 
 EVERYTHING = "acme/*:pull,push,overwrite,delete"
+
+
+@dataclass(frozen=True)
+class Given:
+    """A personal token."""
+
+    id: int
+    name: str
+    secret: str
 
 
 class House(Closed):
@@ -34,12 +45,12 @@ class House(Closed):
         made = self.done(ADMIN, "POST", "/grants", {"subject": name, "pattern": pattern, "actions": actions})
         return int(made["id"])
 
-    def token(self, name: str, *scopes: str) -> tuple[int, str]:
-        """A personal token of a user's: its id and its secret."""
+    def token(self, name: str, *scopes: str, seconds: int | None = None) -> Given:
+        """A personal token of a user's."""
         self._number += 1
-        body = {"name": f"made{self._number}", "scopes": list(scopes)}
+        body = {"name": f"made{self._number}", "scopes": list(scopes), "expires_in": seconds}
         made = self.done((name, PASSWORD), "POST", f"/users/{name}/tokens", body)
-        return int(made["token"]["id"]), str(made["secret"])
+        return Given(int(made["token"]["id"]), f"made{self._number}", str(made["secret"]))
 
     def robot(self, *rules: str) -> tuple[str, str]:
         """A robot of acme's: its name and its secret."""
@@ -58,6 +69,8 @@ class Home:
 
     def __init__(self, folder: Path, at: str, **values: object) -> None:
         folder.mkdir()
+        (folder / "auth.json").write_text("{}")  # podman asks for it
+        (folder / "layer.tar").write_bytes(layer(note=folder.name.encode()))
         self.folder = folder
         self.values = {"at": at, "home": folder, **values}
         self.environ = {
@@ -90,3 +103,8 @@ class Home:
         status, told = self(command, **values)
         assert status != 0, f"{command}\n{told}"
         return told
+
+    def stranger(self, command: str, **values: object) -> None:
+        """The same, of what has to fail because nobody is signed in."""
+        told = self.refused(command, **values)
+        assert re.search("nobody is signed in|unauthorized|authorization failed", told, re.IGNORECASE), told
