@@ -107,4 +107,4 @@ class Home:
     def stranger(self, command: str, **values: object) -> None:
         """The same, of what has to fail because nobody is signed in."""
         told = self.refused(command, **values)
-        assert re.search("nobody is signed in|unauthorized|authorization failed", told, re.IGNORECASE), told
+        assert re.search("nobody is signed in|unauthorized|authorization failed|no basic auth cred|basic credential not found", told, re.IGNORECASE), told

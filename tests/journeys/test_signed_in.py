@@ -58,7 +58,7 @@ def test_skopeo_takes_credentials_with_each_command(house: House, homes: Homes) 
     tool("skopeo")
     home = homes("home", creds=f"walt:'{house.token('walt', EVERYTHING).secret}'")
     copy, there = "docker://{at}/acme/copy", "--tls-verify=false --creds {creds}"
-    home.run(f"{SKOPEO} --src-creds {{creds}} --dest-creds {{creds}} docker://{{at}}/acme/app:1 {copy}:1")
+    home.run(f"{SKOPEO} --preserve-digests --src-creds {{creds}} --dest-creds {{creds}} docker://{{at}}/acme/app:1 {copy}:1")
     assert json.loads(home.run(f"skopeo inspect {there} {copy}:1"))["Digest"] == house.digest
     home.stranger(f"skopeo inspect --tls-verify=false {copy}:1")
     home.run(f"skopeo delete {there} {copy}:1")
