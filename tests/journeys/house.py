@@ -1,10 +1,10 @@
 """A closed registry with people in it, and the homes from which they run their programs.
 
-    acme          an organisation of olive's
-      acme/app    private; `1` is an image
-      acme/ci     a robot that pulls and pushes in acme/*
-    walt          pulls and pushes in acme/*
-    rita          pulls from acme/app
+acme          an organisation of olive's
+  acme/app    private; `1` is an image
+  acme/ci     a robot that pulls and pushes in acme/*
+walt          pulls and pushes in acme/*
+rita          pulls from acme/app
 """
 
 import os
@@ -107,4 +107,8 @@ class Home:
     def stranger(self, command: str, **values: object) -> None:
         """The same, of what has to fail because nobody is signed in."""
         told = self.refused(command, **values)
-        assert re.search("nobody is signed in|unauthorized|authorization failed|no basic auth cred|basic credential not found", told, re.IGNORECASE), told
+        assert re.search(
+            "nobody is signed in|unauthorized|authorization failed|no basic auth cred|basic credential not found",
+            told,
+            re.IGNORECASE,
+        ), told

@@ -68,7 +68,13 @@ def layer(**files: bytes) -> bytes:
 
 
 def push_image(
-    server: Served, name: str, tag: str, *, architecture: str = "amd64", more: int = 0, auth: tuple[str, str] | None = None
+    server: Served,
+    name: str,
+    tag: str,
+    *,
+    architecture: str = "amd64",
+    more: int = 0,
+    auth: tuple[str, str] | None = None,
 ) -> str:
     """Push an image that says hello, made of two layers and as many tiny ones as are wanted; gives its digest."""
     layers = [layer(sh=busybox().read_bytes()), layer(who=architecture.encode())]

@@ -1,4 +1,4 @@
-"""What a person at a terminal reads who may not, over the real programs: the table of docs/errors.md, held to them.
+"""What a person at a terminal reads who may not, over the real programs: the table of docs/access.md, held to them.
 
 The registry's own sentence has to stand in what the program prints.  Where a program shows nothing of an answer's
 body, `INSTEAD` says what it prints.
@@ -35,7 +35,7 @@ INSTEAD = {
     ("helm", UNSEEN): "not found",
     ("regctl", WRONG): "unauthorized",
 }
-LOGIN_INSTEAD = {name: "invalid username/password" for name in ("podman", "buildah", "skopeo")}
+LOGIN_INSTEAD = dict.fromkeys(("podman", "buildah", "skopeo"), "invalid username/password")
 """A wrong password at their login; later they show the sentence."""
 
 every_program = pytest.mark.parametrize(
@@ -130,6 +130,8 @@ def test_containerd_shows_the_status_alone(house: House, homes: Homes, ctr: list
     home = homes(ctr=" ".join(ctr), user="rita", secret=PASSWORD)
     pull = "{ctr} images pull --plain-http --snapshotter native --user {user}:'{secret}' {at}/acme/"
     push = "{ctr} images push --plain-http --user {user}:'{secret}' {at}/acme/other:1 {at}/acme/app:1"
+    nobody = "{ctr} images pull --plain-http --snapshotter native {at}/acme/secret:1"
+    assert "authorization failed" in home.refused(nobody)
     home.run(f"{pull}app:1")
     assert "403 Forbidden" in home.refused(push)
     assert "acme/secret:1: not found" in home.refused(f"{pull}secret:1")

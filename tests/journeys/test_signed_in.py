@@ -15,7 +15,9 @@ WALT = {"user": "walt", "secret": PASSWORD}
 Homes = Callable[..., Home]
 
 
-@pytest.mark.parametrize("how", [pytest.param(one, id=one.program, marks=pytest.mark.client(one.program)) for one in WAYS])
+@pytest.mark.parametrize(
+    "how", [pytest.param(one, id=one.program, marks=pytest.mark.client(one.program)) for one in WAYS]
+)
 def test_a_client_logs_in_pushes_pulls_and_is_nobody_after_it_logged_out(
     house: House, homes: Homes, storage: list[str], how: Way
 ) -> None:
@@ -41,7 +43,9 @@ def test_a_client_logs_in_pushes_pulls_and_is_nobody_after_it_logged_out(
 @pytest.mark.parametrize("kind", ["token", "robot", "everything"])
 def test_docker_logs_in_with_a_token_and_as_a_robot(house: House, homes: Homes, kind: str) -> None:
     programs.docker()
-    user, secret = house.robot("acme/*:pull,push") if kind == "robot" else ("walt", house.token("walt", *_scopes(kind)).secret)
+    user, secret = (
+        house.robot("acme/*:pull,push") if kind == "robot" else ("walt", house.token("walt", *_scopes(kind)).secret)
+    )
     home = homes("home", user=user, secret=secret, name=f"acme/by-{kind}")
     docker = way("docker")
     assert "Login Succeeded" in home.run(docker.login)
@@ -58,7 +62,9 @@ def test_skopeo_takes_credentials_with_each_command(house: House, homes: Homes) 
     tool("skopeo")
     home = homes("home", creds=f"walt:'{house.token('walt', EVERYTHING).secret}'")
     copy, there = "docker://{at}/acme/copy", "--tls-verify=false --creds {creds}"
-    home.run(f"{SKOPEO} --preserve-digests --src-creds {{creds}} --dest-creds {{creds}} docker://{{at}}/acme/app:1 {copy}:1")
+    home.run(
+        f"{SKOPEO} --preserve-digests --src-creds {{creds}} --dest-creds {{creds}} docker://{{at}}/acme/app:1 {copy}:1"
+    )
     assert json.loads(home.run(f"skopeo inspect {there} {copy}:1"))["Digest"] == house.digest
     home.stranger(f"skopeo inspect --tls-verify=false {copy}:1")
     home.run(f"skopeo delete {there} {copy}:1")
@@ -66,9 +72,7 @@ def test_skopeo_takes_credentials_with_each_command(house: House, homes: Homes) 
 
 
 @pytest.mark.client("ctr")
-def test_containerd_pulls_and_pushes_as_a_user_through_a_hosts_toml(
-    house: House, homes: Homes, ctr: list[str]
-) -> None:
+def test_containerd_pulls_and_pushes_as_a_user_through_a_hosts_toml(house: House, homes: Homes, ctr: list[str]) -> None:
     url = house.served.url
     user, secret = house.robot("acme/*:pull,push")
     home = homes("home", ctr=" ".join(ctr), login=f"{user}:'{secret}'")
@@ -97,7 +101,7 @@ def test_containerd_pulls_and_pushes_as_a_user_through_a_hosts_toml(
 def test_a_copy_within_the_registry_mounts_across_repositories_with_a_token_of_both_scopes(
     house: House, homes: Homes, copy: str
 ) -> None:
-    program = copy.split()[0]
+    program = copy.split(maxsplit=1)[0]
     tool(program)
     home = homes("home", name=f"acme/mounted-by-{program}", **WALT)
     home.run(f"{way(program).before or 'true'} && {way(program).login}")

@@ -164,7 +164,9 @@ def test_a_client_logs_in_pushes_and_pulls_by_an_htpasswd_file(
     server = start(tmp_path / "data", config=config)
     try:
         with httpx.Client(base_url=server.url, auth=("ann", "secret")) as client:
-            make.push_image(client, "acme/app", "1", b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers"}}')
+            make.push_image(
+                client, "acme/app", "1", b'{"architecture":"amd64","os":"linux","rootfs":{"type":"layers"}}'
+            )
         who = {"user": "ann", "secret": "secret", "storage": " ".join(storage)}
         home = Home(tmp_path / "home", server.address, name="acme/own", **who)
         home.stranger(how.pull)

@@ -44,7 +44,9 @@ class Service:
 
     def __post_init__(self) -> None:
         self.key: Any = (
-            rsa.generate_private_key(65537, 2048) if self.algorithm == "RS256" else ec.generate_private_key(ec.SECP256R1())
+            rsa.generate_private_key(65537, 2048)
+            if self.algorithm == "RS256"
+            else ec.generate_private_key(ec.SECP256R1())
         )
         self.certificate = _certificate(self.key)
 
