@@ -131,7 +131,7 @@ def test_containerd_shows_the_status_alone(house: House, homes: Homes, ctr: list
     pull = "{ctr} images pull --plain-http --snapshotter native --user {user}:'{secret}' {at}/acme/"
     push = "{ctr} images push --plain-http --user {user}:'{secret}' {at}/acme/other:1 {at}/acme/app:1"
     nobody = "{ctr} images pull --plain-http --snapshotter native {at}/acme/secret:1"
-    assert "authorization failed" in home.refused(nobody)
+    assert "401 Unauthorized" in home.refused(nobody)
     home.run(f"{pull}app:1")
     assert "403 Forbidden" in home.refused(push)
     assert "acme/secret:1: not found" in home.refused(f"{pull}secret:1")
