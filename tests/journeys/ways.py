@@ -32,8 +32,8 @@ SKOPEO = "skopeo copy -q --src-tls-verify=false --dest-tls-verify=false"
 WAYS = [
     Way(
         "docker",
-        "docker pull -q {at}/acme/app:1 && docker tag {at}/acme/app:1 {at}/{name}:1 && docker push -q {at}/{name}:1"
-        " && docker rmi -f {at}/{name}:1 {at}/acme/app:1",
+        "docker pull -q {at}/acme/app:1 && docker tag {at}/acme/app:1 {at}/{name}:1 && docker push -q {at}/{name}:1;"
+        " status=$?; docker rmi -f {at}/{name}:1 {at}/acme/app:1; exit $status",
         "docker pull -q {at}/{name}:1 && docker rmi -f {at}/{name}:1",
         STDIN + "docker login {at} -u {user} --password-stdin",
         "docker logout {at}",
