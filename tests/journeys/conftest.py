@@ -3,13 +3,14 @@
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import tool
+from tests.journeys.house import Home, House
 
 
 @contextmanager
@@ -57,3 +58,21 @@ def ctr(tmp_path: Path) -> Iterator[list[str]]:
     yield command
     process.terminate()
     process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A closed registry for all tests; each uses repositories of its own."""
+    one = House(tmp_path_factory.mktemp("house"))
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def homes(tmp_path: Path, house: House) -> Callable[..., Home]:
+    """Makes homes of people at the house."""
+
+    def build(folder: str = "home", **values: object) -> Home:
+        return Home(tmp_path / folder, house.served.address, **values)
+
+    return build

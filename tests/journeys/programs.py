@@ -67,7 +67,15 @@ def layer(**files: bytes) -> bytes:
     return out.getvalue()
 
 
-def push_image(server: Served, name: str, tag: str, *, architecture: str = "amd64", more: int = 0) -> str:
+def push_image(
+    server: Served,
+    name: str,
+    tag: str,
+    *,
+    architecture: str = "amd64",
+    more: int = 0,
+    auth: tuple[str, str] | None = None,
+) -> str:
     """Push an image that says hello, made of two layers and as many tiny ones as are wanted; gives its digest."""
     layers = [layer(sh=busybox().read_bytes()), layer(who=architecture.encode())]
     layers += [layer(**{f"more{number}": b"more"}) for number in range(more)]
@@ -77,7 +85,7 @@ def push_image(server: Served, name: str, tag: str, *, architecture: str = "amd6
         "config": {"Cmd": ["/bin/sh", "-c", "echo hello"]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in layers]},
     }
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with httpx.Client(base_url=server.url, timeout=60, auth=auth) as client:
         return make.digest(make.push_image(client, name, tag, json.dumps(config).encode(), *layers))
 
 

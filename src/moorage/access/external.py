@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from moorage.access.actor import ANYONE, EVERYONE, Actor, Identity
+from moorage.access.actor import ANONYMOUS, ANYONE, EVERYONE, Actor, Identity
 from moorage.access.bearer import LONGEST, refused
 from moorage.access.scopes import Scopes
 from moorage.errors import Code, RegistryError
@@ -64,7 +64,7 @@ class External:
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
             raise refused("is not one of this registry's token service") from None
         name = claims.get("sub") or ""
-        actor = Actor(name, "external", subjects=(EVERYONE, ANYONE)) if name else Actor("anonymous", "external")
+        actor = Actor(name, "external", subjects=(EVERYONE, ANYONE)) if name else ANONYMOUS
         scopes = Scopes.of_claims(claims.get("access"))
         return Identity(actor, "a token of the token service", asked=scopes, vouched=True, until=claims["exp"])
 

@@ -183,6 +183,8 @@ class Authority:
             return refusal.ask_for_more(identity, repository, action)
         if not identity.actor.signed_in:
             return refusal.sign_in_first(identity, repository, action)
+        if identity.vouched:  # only the token service knows whether a token asked for more would cover it
+            return refusal.ask_for_more(identity, repository, action)
         if action is Action.PULL:
             return refusal.unknown(repository)
         self.notes.add("access.denied", identity.actor.name, repository.value, action=action.value)
@@ -190,7 +192,7 @@ class Authority:
 
     async def permit_catalog(self, identity: Identity, /) -> CatalogPermit:
         covered = identity.asked is None or identity.asked.catalog
-        if not identity.actor.signed_in or not covered:
+        if not covered or not (identity.actor.signed_in or identity.vouched):
             raise refusal.no_catalog(identity)
         return CatalogPermit(identity.actor, SEAL)
 
