@@ -1,6 +1,7 @@
 """Bearer tokens that a registry would never give: signed by its own key, with claims of the tester's choice."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,8 @@ def resigned(token: str, key: Key, change: Callable[[dict[str, Any]], object], *
     """A token of the registry with other claims, or another header, signed again."""
     claims = jwt.decode(token, options={"verify_signature": False})
     change(claims)
-    return jwt.encode(claims, key.private, ALGORITHM, headers={"kid": key.id, **header})
+    payload = json.dumps(claims).encode()  # whatever the claims are: PyJWT signs none that it would not read
+    return jwt.PyJWS().encode(payload, key.private, ALGORITHM, headers={"kid": key.id, **header})
 
 
 def ended(token: str, key: Key) -> str:
