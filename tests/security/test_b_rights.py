@@ -245,6 +245,25 @@ def test_sec_18_a_name_gives_no_rights(closed: Closed) -> None:
             assert make.push_blob(client, f"{house}-more/app", b"x").status_code == 403
 
 
+def test_sec_18_nobody_signs_up_to_what_is_there_already(knocked: Closed) -> None:
+    """Repositories of no account, such as an adopted registry has, belong to whoever gets their name: administrators
+    give such names, and nobody takes them.
+    """
+    with knocked.signed_in(ADMIN) as client:
+        make.push_image(client, "orphans/app", "1", b"{}")
+        make.push_blob(client, "unlisted/app", b"{}")
+        make.push_image(client, "busybox", "1", b"{}")
+    rule = {"subject": "admin", "pattern": "promised/*", "actions": "pull"}
+    knocked.done(ADMIN, "POST", "/grants", rule)
+    for name in ("orphans", "unlisted", "library", "promised", "admin"):
+        taken = knocked.api(None, "POST", "/signup", {"name": name, "password": PASSWORD})
+        told = problem(taken, 409, "CONFLICT")
+        assert told == f"the name '{name}' is taken; choose another", "whatever there is"
+    knocked.done(ADMIN, "POST", "/users", {"name": "orphans", "password": PASSWORD})
+    with knocked.signed_in(("orphans", PASSWORD)) as client:
+        assert client.get("/v2/orphans/app/manifests/1").status_code == 200
+
+
 def test_sec_18_no_answer_holds_a_secret(closed: Closed, estate: Estate) -> None:
     """Everything that an administrator, and an owner, can read."""
     secret = re.compile(r"mrg[proi]_|argon2|\$2[aby]\$|BEGIN [A-Z ]*PRIVATE")
