@@ -225,7 +225,7 @@ class Asked:
     def __init__(self) -> None:
         self.asked: list[object] = []
 
-    async def authenticate(self, _header: str | None, _peer: str) -> Identity:
+    async def authenticate(self, *_proof: object) -> Identity:
         return NOBODY
 
     async def permit(self, _identity: Identity, repository: RepositoryName, action: Action) -> Permit:
