@@ -18,6 +18,7 @@ class Closed:
     def __init__(self, folder: Path, settings: str = "", **environment: str) -> None:
         config = folder / "config.yml"
         config.write_text(f"version: 0.1\n{settings}")
+        self.config = config
         environment.setdefault("REGISTRY_ADMIN_PASSWORD", PASSWORD)
         self.served: Served = start(folder / "data", config=config, **environment)
         self.database = environment.get("REGISTRY_DATABASE_URL", f"sqlite:///{self.served.data / 'moorage.db'}")

@@ -66,13 +66,23 @@ class Served:
             self.process.stdout.close()
 
 
-def start(data: Path, config: Path | None = None, *, host: str = "127.0.0.1", **environment: str) -> Served:
-    """Start `moorage serve` on a free port and wait until it says where it listens; open to all without a `config`."""
+def start(
+    data: Path,
+    config: Path | None = None,
+    *,
+    host: str = "127.0.0.1",
+    program: tuple[str, ...] = ("moorage",),
+    **environment: str,
+) -> Served:
+    """Start `moorage serve` on a free port and wait until it says where it listens; open to all without a `config`.
+
+    `program` is another module to start, with its first arguments: a broken variant.
+    """
     how = ["--config", str(config)] if config else ["--open", "--config", str(ROOT / "tests" / "lab.yml")]
     log = data.with_name(f"{data.name}.log")
     with log.open("a") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "moorage", "serve", *how, "--data", str(data), "--listen", f"{host}:0"],
+            [sys.executable, "-m", *program, "serve", *how, "--data", str(data), "--listen", f"{host}:0"],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

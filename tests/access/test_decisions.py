@@ -1,6 +1,5 @@
 """The one function that decides, beside a reference that is slow and obvious."""
 
-import fnmatch
 import itertools
 
 import pytest
@@ -15,6 +14,7 @@ from moorage.access.roles import ROLES, actions_text, parse_actions, role_of
 from moorage.errors import RegistryError
 from moorage.oci.names import RepositoryName
 from moorage.oci.pattern import Pattern
+from tests.access.reference import Rule, Who, matches, may
 
 NAMES = ["acme/app", "acme/web", "acme/web-x/y", "acme/a/b", "beta/app", "alice/tool", "busybox", "library/x"]
 PATTERNS = ["acme/app", "acme/*", "acme/**", "acme/web-**", "beta/*", "*/app", "**", "*", "library/*", "a*/*"]
@@ -45,46 +45,26 @@ limits = st.none() | st.lists(
 ).map(Limit.of)
 
 
-def matches(pattern: str, name: str) -> bool:
-    """Component by component; only the last may swallow others."""
-    names = [name] if "/" in name else [name, f"library/{name}"]
-    for each in names:
-        if pattern.endswith("**"):
-            cuts = [each[:at] for at in range(len(each) + 1)]
-            if any(single(pattern[:-2], cut) for cut in cuts):
-                return True
-        elif single(pattern, each):
-            return True
-    return False
-
-
-def single(pattern: str, name: str) -> bool:
-    asked, given_ = pattern.split("/"), name.split("/")
-    return len(asked) == len(given_) and all(
-        fnmatch.fnmatchcase(part, want) for want, part in zip(asked, given_, strict=True)
+def reference(actor: Actor, rules: list[Grant]) -> tuple[Who, list[Rule]]:
+    """The same actor and rules, in the words of the reference."""
+    who = Who(
+        actor.name,
+        actor.kind,
+        actor.admin,
+        frozenset(actor.subjects),
+        actor.owned,
+        actor.within,
+        frozenset(one.value for one in actor.everywhere),
     )
-
-
-def may(identity, name, visibility, rules, action) -> bool:
-    """Sentence by sentence, what docs/access.md says."""
-    actor, owner = identity.actor, name.split("/")[0] if "/" in name else "library"
-    if identity.limit is not None and not any(
-        matches(one.pattern.text, name) and action in one.actions for one in identity.limit.scopes
-    ):
-        return False
-    if actor.admin or owner in actor.owned:
-        return True
-    if action in actor.everywhere:
-        return True
-    if action is Action.PULL and (visibility == "public" or (visibility == "internal" and actor.kind != "anonymous")):
-        return True
-    for rule in rules:
-        ended = rule.expires_at is not None and rule.expires_at <= NOW
-        outside = actor.kind == "robot" and owner != actor.within
-        applies = rule.subject in actor.subjects and not ended and not outside and matches(rule.pattern.text, name)
-        if applies and action in rule.actions:
-            return True
-    return False
+    return who, [
+        Rule(
+            one.subject,
+            one.pattern.text,
+            frozenset(action.value for action in one.actions),
+            one.expires_at is not None and one.expires_at <= NOW,
+        )
+        for one in rules
+    ]
 
 
 @given(
@@ -98,7 +78,9 @@ def may(identity, name, visibility, rules, action) -> bool:
 def test_it_decides_as_the_obvious_reference_does(actor, limit, name, visibility, rules) -> None:
     identity = Identity(actor, limit=limit)
     found = decide(identity, RepositoryName.parse(name), visibility, rules, NOW)
-    assert found == {one for one in Action if may(identity, name, visibility, rules, one)}
+    who, given_ = reference(actor, rules)
+    most = limit and [(one.pattern.text, frozenset(action.value for action in one.actions)) for one in limit.scopes]
+    assert found == {one for one in Action if may(who, most, name, visibility, given_, one.value)}
 
 
 def test_patterns_match_as_the_reference_says() -> None:

@@ -14,8 +14,17 @@ KEEL = {
     8: "indexes of indexes",
     10: "blobs of other repositories",
     11: "uploads of other repositories",
+    12: "another action than the one that was allowed",
+    13: "rights that change with the way to sign in",
+    14: "more scope than one may have",
+    15: "tokens that outlive what they were given for",
+    16: "forged tokens",
+    17: "things of others by their names and numbers",
+    18: "robots that become more",
+    19: "fields that are not for clients",
     20: "SQL and its wildcards",
     21: "telling what exists",
+    23: "telling who there is",
     24: "guessing passwords, and floods of sign-ins",
     25: "open by default",
     26: "forwarded headers and hosts",
@@ -28,10 +37,11 @@ KEEL = {
     47: "where a request ends",
     48: "unbounded memory",
     49: "loading what runs",
+    51: "answers that are remembered",
     52: "endpoints that nobody knows of",
     53: "what we are made of",
 }
-"""Those that need accounts, a mirror, pages or object storage come with them."""
+"""Those that need quotas, a mirror, pages or object storage come with them."""
 
 
 def test_every_attack_on_the_keel_has_a_test() -> None:

@@ -4,6 +4,7 @@ Core verbs, and deeds on accounts, take a permit instead of checking anything, s
 argument.  Only the rules in this package make them.
 """
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -53,17 +54,19 @@ class Permit:
 @final
 @dataclass(frozen=True, slots=True)
 class CatalogPermit:
-    """Proof that `actor` may list repositories.  Made by `moorage.access.rules` only."""
+    """Proof that `actor` may list repositories, and which: a list is what `visible` leaves of the names.
+
+    Made by `moorage.access.rules` only.
+    """
 
     actor: Actor
+    visible: Callable[[Sequence[RepositoryName]], Awaitable[list[RepositoryName]]]
+    """Of some repositories, those that the actor may know of."""
     seal: _Seal
 
     def __post_init__(self) -> None:
         if self.seal is not SEAL:
             raise TypeError("a permit is made by moorage.access.rules")
-
-    def require(self) -> None:
-        """There is one thing to do with it: having it is enough."""
 
 
 class _Sealed:

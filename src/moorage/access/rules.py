@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Protocol
 
 from moorage.access import refusal
@@ -93,7 +94,7 @@ class OpenRules:
         return found
 
     async def permit_catalog(self, identity: Identity, /) -> CatalogPermit:
-        return CatalogPermit(identity.actor, SEAL)
+        return CatalogPermit(identity.actor, partial(self.visible, identity), SEAL)
 
     async def visible(self, _identity: Identity, names: Sequence[RepositoryName], /) -> list[RepositoryName]:
         return list(names)
@@ -194,7 +195,7 @@ class Authority:
         covered = identity.asked is None or identity.asked.catalog
         if not covered or not (identity.actor.signed_in or identity.vouched):
             raise refusal.no_catalog(identity)
-        return CatalogPermit(identity.actor, SEAL)
+        return CatalogPermit(identity.actor, partial(self.visible, identity), SEAL)
 
     async def visible(self, identity: Identity, names: Sequence[RepositoryName], /) -> list[RepositoryName]:
         if identity.actor.admin and identity.limit is None and not identity.vouched:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,21 +55,13 @@ async def tag_page(registry: Registry, permit: Permit, size: int | None, after: 
     return Page(tuple(found[:wanted]), wanted > 0 and len(found) > wanted, wanted)
 
 
-async def catalog_page(
-    registry: Registry,
-    permit: CatalogPermit,
-    visible: Callable[[list[RepositoryName]], Awaitable[list[RepositoryName]]],
-    size: int | None,
-    after: str,
-    most: int,
-) -> Page:
-    """Repositories behind `after` that are `visible` to the permit's holder, in byte order."""
-    permit.require()
+async def catalog_page(registry: Registry, permit: CatalogPermit, size: int | None, after: str, most: int) -> Page:
+    """Repositories behind `after` that are visible to the permit's holder, in byte order."""
     wanted = min(CATALOG_PAGE if size is None else size, most)
     found: list[str] = []
     while wanted and len(found) <= wanted:
         names = await registry.db.scan(repositories.page, after, wanted + 1)
-        found += [name.value for name in await visible([RepositoryName.parse(name) for name in names])]
+        found += [name.value for name in await permit.visible([RepositoryName.parse(name) for name in names])]
         if len(names) <= wanted:
             break
         after = names[-1]
@@ -98,10 +90,10 @@ async def synthesised_fallback(registry: Registry, permit: Permit, tag: Tag) -> 
     None where the tag is no fallback tag, or nothing refers to its subject ("Referrers Tag Schema").  Such a tag has
     the first 64 digits of the subject's digest.
     """
+    permit.require(Action.PULL)
     match = _FALLBACK.fullmatch(tag.value)
     if match is None:
         return None
-    permit.require(Action.PULL)
     return await registry.db.scan(_fallback, permit.repository, f"{match[1]}:{match[2]}")
 
 

@@ -139,8 +139,8 @@ async def cancel(registry: Registry, permit: Permit, identity: str) -> None:
 
 async def mount(registry: Registry, permit: Permit, source: Permit, digest: Digest) -> bool:
     """Give the repository a blob that the source has.  False where the source does not have it."""
-    _check(registry, permit)
     source.require(Action.PULL)
+    _check(registry, permit)
     room.for_rows(registry)
     if await registry.db.read(blobs.find, source.repository, digest) is None:
         return False

@@ -79,6 +79,7 @@ _SHOWN_PAGE: Final = Prepared(
     .order_by(repositories.c.name)
     .limit(bindparam("most"))
 )
+_OF_OWNER: Final = Prepared(select(repositories.c.id).where(repositories.c.owner == bindparam("owner")).limit(1))
 _COUNTS: Final = Prepared(
     select(
         select(func.count()).where(tags.c.repository_id == bindparam("repository")).scalar_subquery(),
@@ -157,6 +158,11 @@ def show(tx: Tx, name: RepositoryName) -> Shown | None:
 def shown_page(tx: Tx, owner: str, after: str, most: int) -> list[Shown]:
     """At most `most` repositories of the catalog behind the name `after`; of one owner, or of all (empty)."""
     return [Shown(*row) for row in _SHOWN_PAGE.all(tx, whose=owner, after=after, most=most)]
+
+
+def any_of(tx: Tx, owner: str) -> bool:
+    """Whether there is a repository below that name, or was one."""
+    return _OF_OWNER.one(tx, owner=owner) is not None
 
 
 def counts(tx: Tx, repository: int) -> Counts:

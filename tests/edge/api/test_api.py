@@ -191,6 +191,28 @@ def test_signing_up_makes_an_ordinary_user(closed):
     problem(closed.api(None, "POST", "/signup", {"password": PASSWORD}), 400, "REQUEST_INVALID")
 
 
+def test_the_last_owner_and_the_last_administrator_stay(closed):
+    first, second = closed.user(), closed.user()
+    house = closed.organisation(first)
+    members = f"/organisations/{house}/members"
+    for method, body in (("PUT", {"role": "member"}), ("DELETE", None)):
+        told = problem(closed.api(first, method, f"{members}/{first[0]}", body), 409, "CONFLICT")
+        assert "last owner" in told
+        problem(closed.api(ADMIN, method, f"{members}/{first[0]}", body), 409, "CONFLICT")
+    closed.done(first, "PUT", f"{members}/{second[0]}", {"role": "owner"})
+    closed.done(first, "PUT", f"{members}/{first[0]}", {"role": "member"})
+    problem(closed.api(first, "PUT", f"{members}/{first[0]}", {"role": "owner"}), 403, "DENIED")
+    problem(closed.api(second, "DELETE", f"{members}/{second[0]}"), 409, "CONFLICT")
+    for change in ({"admin": False}, {"disabled": True}):
+        assert "yourself" in problem(closed.api(ADMIN, "PATCH", "/users/admin", change), 409, "CONFLICT")
+    closed.done(ADMIN, "PATCH", f"/users/{second[0]}", {"admin": True})
+    closed.done(second, "PATCH", "/users/admin", {"admin": False})
+    problem(closed.api(ADMIN, "GET", "/users"), 403, "DENIED")
+    problem(closed.api(second, "PATCH", f"/users/{second[0]}", {"admin": False}), 409, "CONFLICT")
+    closed.done(second, "PATCH", "/users/admin", {"admin": True})
+    closed.done(ADMIN, "PATCH", f"/users/{second[0]}", {"admin": False})
+
+
 def test_nothing_of_another_owner_can_be_reached_by_its_name_or_number(closed):
     """SEC-17: every object of one owner, asked for by another one with both parents."""
     alice, bob = closed.user(), closed.user()

@@ -1,7 +1,6 @@
 """end-8, end-12 and the catalog: lists in pages."""
 
 import json
-from functools import partial
 from urllib.parse import quote, urlencode
 
 from moorage.access.actor import Identity
@@ -29,7 +28,7 @@ async def catalog(registry: Registry, rules: Rules, request: Request, identity: 
     """Docker Registry's list of repositories, of those the actor may see."""
     permit = await rules.permit_catalog(identity)
     size, after = _page(request)
-    page = await discover.catalog_page(registry, permit, partial(rules.visible, identity), size, after, most)
+    page = await discover.catalog_page(registry, permit, size, after, most)
     return _names("/v2/_catalog", {"repositories": page.names}, page)
 
 

@@ -8,13 +8,14 @@ from typing import Final
 
 from moorage.access.permit import AdminPermit
 from moorage.access.secrets import is_secret, new_secret, secret_hash
-from moorage.db import accounts, tokens
+from moorage.db import accounts, grants, repositories, tokens
 from moorage.db.engine import Tx
 from moorage.errors import Code, RegistryError
 from moorage.features.accounts import users
-from moorage.features.accounts.desk import Desk, tell
+from moorage.features.accounts.desk import Desk, taken, tell
 from moorage.features.accounts.names import parse_account_name
 from moorage.features.accounts.views import UserView, user_view
+from moorage.oci.names import LIBRARY
 
 _LIFE: Final = 7 * 24 * 3600 * 1_000_000
 """Microseconds that an invitation is good for."""
@@ -65,7 +66,12 @@ def _accept(tx: Tx, now: int, hashed: str, kept: str) -> accounts.Account:
 
 
 def _sign_up(tx: Tx, now: int, name: str, kept: str) -> accounts.Account:
-    """A name that reads like a robot of somebody's would be taken for one, so only administrators give it."""
+    """A name that reads like a robot of somebody's would be taken for one, so only administrators give it.
+
+    So do they a name below which there is something already: whoever has it owns that.
+    """
+    if name == LIBRARY or repositories.any_of(tx, name) or grants.page(tx, name, 0, 1):
+        raise taken(name)
     owner, dot, _ = name.partition(".")
     while dot:
         if accounts.find(tx, owner) is not None:
