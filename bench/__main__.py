@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bench.calls import has_strace
 from bench.chart import chart
 from bench.load import has_wrk
 from bench.report import document, machine, notes, table
 from bench.rounds import Run
 from bench.servers import PEERS, ROOT, Peer, another
-from bench.syncs import has_strace
 from bench.wire import Wrong
 from bench.workloads import stages
 from bench.workloads.scale import QUICK, TINY, Scale

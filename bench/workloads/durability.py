@@ -1,20 +1,21 @@
 """What a 201 costs the disk: every peer's syncs for one image, whatever they are worth there."""
 
+from bench.calls import counting, has_strace
 from bench.content import new_image
 from bench.rounds import Sample, Stage, Unit, Workload
 from bench.servers import Server
-from bench.syncs import counting, has_strace
 from bench.workloads.verbs import check_manifest, push_image, push_manifest
 
 
 def durability() -> Stage:
     def pushed(server: Server, size: int) -> Sample:
         image = new_image(size=size)
+        server.authorization(f"/v2/acme/app-{size}/blobs/")
         with counting(server.pid, server.folder) as count, server.connect() as connection:
             push_image(connection, f"acme/app-{size}", "1.0", image)
         with server.connect() as connection:
             check_manifest(connection, f"acme/app-{size}", "1.0", image.manifest)
-        return Sample(1, 0, 0, 0, 0, syncs=count())
+        return Sample(1, 0, 0, 0, 0, syncs=count().total())
 
     def small(server: Server, _: int) -> Sample:
         return pushed(server, 1024)
@@ -30,7 +31,7 @@ def durability() -> Stage:
             for blob in image.blobs:
                 connection.ask("HEAD", f"/v2/acme/again/blobs/{blob.digest}").want(200)
             push_manifest(connection, "acme/again", "1.0", image.manifest)
-        return Sample(1, 0, 0, 0, 0, syncs=count())
+        return Sample(1, 0, 0, 0, 0, syncs=count().total())
 
     workloads = [
         Workload("syncs: an image of 10 layers of 1 KiB", Unit.SYNCS, small),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.calls import counting
 from bench.content import new_image
 from bench.servers import PEERS, Server, start
-from bench.syncs import counting
 from bench.workloads.verbs import push_image
 from tests.conftest import tool
 
@@ -18,7 +18,7 @@ def syncs(server: Server, size: int) -> int:
     image = new_image(size=size)
     with counting(server.pid, server.folder) as count, server.connect() as connection:
         push_image(connection, f"acme/app-{size}", "1.0", image)
-    return count()
+    return count().total()
 
 
 @pytest.mark.parametrize(

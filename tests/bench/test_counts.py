@@ -1,0 +1,87 @@
+"""What an operation takes, counted: statements and system calls say the same on every machine."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.calls import ALL, counting
+from bench.content import MANIFEST, new_image
+from bench.servers import PEERS, start
+from bench.workloads.verbs import push_image
+from moorage.db import sqlite
+from moorage.db.migrate import migrate
+from tests import make
+from tests.conftest import tool
+from tests.model.nodes import Fleet
+
+OURS = ("BEGIN", "COMMIT", "PRAGMA", "ROLLBACK", "SAVEPOINT", "RELEASE")
+_ASKED = 100
+Count = Callable[..., int]
+
+
+@pytest.fixture
+def statements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Count]:
+    """How many statements a request takes on SQLite, those aside that begin and end transactions."""
+    seen: list[str] = []
+    connect = sqlite.connect
+
+    def traced(path: Path, patience: float) -> sqlite3.Connection:
+        made = connect(path, patience)
+        made.set_trace_callback(seen.append)
+        return made
+
+    url = f"sqlite:///{tmp_path}/rows.db"
+    migrate(url)
+    monkeypatch.setattr(sqlite, "connect", traced)
+    fleet = Fleet(url, tmp_path / "blobs")
+    fleet.start()
+
+    def count(method: str, target: str, content: bytes = b"") -> int:
+        seen.clear()
+        answer = fleet.ask(0, method, target, content, Content_Type=MANIFEST)
+        assert answer.status < 300, answer.content
+        return len([one for one in seen if not one.startswith(OURS)])
+
+    yield count
+    fleet.end()
+
+
+def test_reads_take_one_statement_and_writes_a_few(statements: Count) -> None:
+    image = new_image()
+    blobs = [
+        statements("POST", f"/v2/acme/app/blobs/uploads/?digest={one.digest}", one.shared + one.own)
+        for one in image.blobs
+    ]
+    assert max(blobs[1:]) <= 6
+    assert statements("PUT", "/v2/acme/app/manifests/1", image.manifest) <= 11 + len(image.blobs)
+    assert statements("PUT", "/v2/acme/app/manifests/2", image.manifest) <= 7
+    assert statements("PUT", "/v2/acme/app/manifests/2", image.manifest) <= 5
+    for method, target in (
+        ("GET", "manifests/1"),
+        ("HEAD", "manifests/1"),
+        ("GET", f"manifests/{make.digest(image.manifest)}"),
+        ("GET", f"blobs/{image.blobs[-1].digest}"),
+        ("HEAD", f"blobs/{image.blobs[-1].digest}"),
+        ("GET", "tags/list"),
+    ):
+        assert statements(method, f"/v2/acme/app/{target}") == 1, (method, target)
+
+
+def test_a_small_read_takes_few_system_calls(tmp_path: Path) -> None:
+    tool("strace")
+    server = start(PEERS[0], tmp_path / "server")
+    image = new_image()
+    try:
+        with server.connect() as connection:
+            push_image(connection, "acme/app", "1", image)
+            for target in ("manifests/1", f"blobs/{image.blobs[-1].digest}"):
+                connection.ask("GET", f"/v2/acme/app/{target}").want(200)
+                with counting(server.pid, tmp_path, ALL) as calls:
+                    for _ in range(_ASKED):
+                        connection.ask("GET", f"/v2/acme/app/{target}").want(200)
+                # Wait, read, SQLite's lock and its release, write; a little more once a second.
+                assert calls().total() / _ASKED < 5.5, calls()
+    finally:
+        server.discard()
