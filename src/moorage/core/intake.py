@@ -61,7 +61,8 @@ class Intake:
     early and sends its bytes late would write over those that another was promised.
     """
 
-    def __init__(self, registry: Registry, upload: Upload, hasher: Hasher, claim: Claim | None = None) -> None:
+    def __init__(self, registry: Registry, upload: Upload, hasher: Hasher | None, claim: Claim | None = None) -> None:
+        """`hasher` has hashed what lies in the store; None as long as nothing does."""
         self._registry, self._upload, self._hasher, self._claim = registry, upload, hasher, claim
         self._store = registry.store
         self._small = bytearray(upload.content) if upload.content is not None else None
@@ -80,7 +81,6 @@ class Intake:
         try:
             async for piece in body:
                 if self._small is not None and len(self._small) + len(piece) <= INLINE:
-                    self._hasher.update(piece)
                     self._small += piece
                 else:
                     await in_thread(self._write, piece)
@@ -92,13 +92,18 @@ class Intake:
 
     def progress(self) -> Upload:
         """The upload with all that has arrived."""
+        if self._hasher is None:
+            small = bytes(self._small or b"")
+            digest, state = Digest.of(small, self._upload.digest.algorithm), None
+        else:
+            small, digest, state = None, self._hasher.digest(), self._hasher.state()
         return replace(
             self._upload,
             parts=self._parts,
-            digest=self._hasher.digest(),
-            hash_state=self._hasher.state() if self._small is None else None,
+            digest=digest,
+            hash_state=state,
             incarnation=self._store.incarnation,
-            content=bytes(self._small) if self._small is not None else None,
+            content=small,
         )
 
     def give_back(self) -> None:
@@ -124,9 +129,11 @@ class Intake:
                 self._appending = self._store.append(key_of(self._upload), self._parts)
                 if self._claim is not None:
                     self._upload = self._claim(self._upload)
-            if self._small is not None:
-                self._appending.write(self._small)
-                self._small = None
+            if self._hasher is None:
+                small, self._small = self._small or bytearray(), None
+                self._hasher = digests.hasher(self._upload.digest.algorithm)
+                self._hasher.update(small)
+                self._appending.write(small)
             self._appending.write(piece)
             self._hasher.update(piece)
 
@@ -145,10 +152,8 @@ async def go_on(registry: Registry, upload: Upload) -> Intake:
             raise outrun()
         return claimed
 
-    if upload.offset == 0 or upload.content is not None:
-        hasher = digests.hasher(upload.digest.algorithm)
-        hasher.update(upload.content or b"")
-        return Intake(registry, upload, hasher, claim)
+    if upload.content is not None:
+        return Intake(registry, upload, None, claim)
     saved = None
     if upload.incarnation == registry.store.incarnation:
         saved = digests.resume(upload.hash_state, upload.digest)

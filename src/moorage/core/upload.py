@@ -18,7 +18,7 @@ from moorage.db import blobs, events, repositories, trash, uploads
 from moorage.db.engine import Tx
 from moorage.db.uploads import Upload
 from moorage.errors import Code, Interrupted, RegistryError
-from moorage.oci.digest import CANONICAL, Digest, hasher
+from moorage.oci.digest import CANONICAL, Digest, of_nothing
 from moorage.oci.names import RepositoryName
 from moorage.storage.store import INLINE
 
@@ -93,7 +93,7 @@ async def finish(
     _check_offset(upload, at)
     _check_room(registry, upload, body)
     if upload.offset == 0 and upload.digest.algorithm != digest.algorithm:
-        upload = replace(upload, digest=hasher(digest.algorithm).digest())
+        upload = replace(upload, digest=of_nothing(digest.algorithm))
     upload = await _receive(registry, upload, body)
     try:
         _compare(upload, await digest_in(registry, upload, digest.algorithm), digest)
@@ -116,7 +116,7 @@ async def whole(registry: Registry, permit: Permit, digest: Digest, body: Source
         registry.db.write_now(uploads.add, upload, registry.now(), durable=False)
         return upload
 
-    intake = Intake(registry, upload, hasher(digest.algorithm), claim)
+    intake = Intake(registry, upload, None, claim)
     try:
         upload = await intake.take(body)
         _compare(upload, upload.digest, digest)
@@ -176,7 +176,7 @@ def _new(registry: Registry, permit: Permit, algorithm: str) -> Upload:
         actor=permit.actor.name,
         epoch=0,
         parts=(),
-        digest=hasher(algorithm).digest(),
+        digest=of_nothing(algorithm),
         hash_state=None,
         incarnation=registry.store.incarnation,
         finished=None,

@@ -97,6 +97,12 @@ def hasher(algorithm: str = CANONICAL) -> Hasher:
     return _Plain(algorithm) if crypto is None else _Saved(crypto[algorithm])
 
 
+@lru_cache(maxsize=8)
+def of_nothing(algorithm: str) -> Digest:
+    """The digest of no bytes at all.  Raises DIGEST_INVALID for an algorithm that is not ours."""
+    return hasher(algorithm).digest()
+
+
 def resume(state: bytes | None, digest: Digest) -> Hasher | None:
     """Continue from a saved state that must stand for `digest`; None if it cannot be trusted."""
     crypto = _libcrypto()
