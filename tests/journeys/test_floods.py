@@ -40,8 +40,9 @@ def test_skopeo_waits_as_long_as_it_is_told_and_ends_its_copy(metered: Callable[
 @pytest.mark.client("docker")
 def test_docker_says_who_has_asked_too_often_and_when_to_come_back(metered: Callable[[str], Served]) -> None:
     docker()
-    said = refused(f"docker pull {metered('2/hour').address}/acme/app:1")
-    assert "(nobody is signed in) has sent more requests than 2/hour; sign in, or try again in" in said
+    # Once it knows the layers, it asks twice: with HEAD, then for the manifest.
+    said = refused(f"docker pull {metered('1/hour').address}/acme/app:1")
+    assert "(nobody is signed in) has sent more requests than 1/hour; sign in, or try again in" in said
 
 
 @pytest.mark.client("docker")
