@@ -167,7 +167,7 @@ def beside(settings: Settings) -> tuple[Api, Database]:
     It is asked by `Api.answer`, and the database is the caller's to close.  Raises UNAVAILABLE where there is nothing
     yet, or what there is another version's.
     """
-    db = _existing(settings)
+    db = existing(settings)
     registry = Registry(db, MemoryStore(), _policy(settings))
     return Api(_desk(settings, registry, Authority(db, NoCredentials(), registry.now), Passwords())), db
 
@@ -188,14 +188,14 @@ def open_registry(settings: Settings) -> Registry:
     """
     if settings.ephemeral:
         raise RegistryError(Code.UNAVAILABLE, "this registry keeps its blobs in memory: only its server can reach them")
-    db = _existing(settings)
+    db = existing(settings)
     if not (settings.blobs / "blobs").is_dir():
         db.close_now()
         raise RegistryError(Code.UNAVAILABLE, f"there are no blobs in {settings.blobs}; name its --data or --config")
     return Registry(db, FilesystemStore(settings.blobs), _policy(settings))
 
 
-def _existing(settings: Settings) -> Database:
+def existing(settings: Settings) -> Database:
     """The database of a registry that is there, at this version's schema.  Raises UNAVAILABLE."""
     url = parse_url(settings.database_url)
     if url.drivername == "sqlite" and not Path(url.database or "").exists():

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from moorage.db.engine import Database, open_database
+from moorage.db.engine import Database
 from moorage.errors import Code, RegistryError
 from moorage.settings import Settings, load
 
@@ -59,14 +59,10 @@ def lock(settings: Settings) -> int | None:
 
 @contextmanager
 def rows(settings: Settings) -> Iterator[Database]:
-    """The database of a registry that is there.  Raises UNAVAILABLE where it is not."""
-    url = settings.database_url
-    path = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:") and not path.exists():
-        raise RegistryError(
-            Code.UNAVAILABLE, f"there is no registry in {settings.data}: {path} is missing; name it with --data"
-        )
-    database = open_database(url)
+    """The database of a registry that is there, at this version's schema.  Raises UNAVAILABLE where it is not."""
+    from moorage.app import existing  # the whole registry: only where a command needs it
+
+    database = existing(settings)
     try:
         yield database
     finally:
