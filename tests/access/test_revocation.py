@@ -127,3 +127,30 @@ def test_a_repository_that_was_made_private_is_not_there_for_others(pair: Pair) 
     bearer = pair.first.bearer(pair.first.user(), f"repository:{name}:pull")
     change = lambda: pair.first.done(user, "PATCH", f"/repositories/{name}", {"visibility": "private"})  # noqa: E731
     pair.turn(f"/v2/{name}/manifests/1", bearer, change, "GET", 404)
+
+
+def test_a_password_that_is_remembered_gets_no_token_once_it_was_changed(pair: Pair) -> None:
+    """At once, not within a second: what it got would be good for half an hour."""
+    user = pair.first.user()
+    new = "another horse battery"
+    urls = [pair.first.served.url, pair.second.url]
+
+    def ask() -> list[int]:
+        wanted = {"service": "moorage", "scope": f"repository:{user[0]}/app:pull"}
+        return [httpx.get(f"{url}/token", params=wanted, auth=user, timeout=60).status_code for url in urls]
+
+    assert ask() == ask() == [200, 200]
+    pair.first.done(user, "PUT", f"/users/{user[0]}/password", {"new": new, "old": PASSWORD})
+    assert ask() == [401, 401]
+
+
+def test_a_password_that_gets_token_after_token_is_hashed_once(pair: Pair) -> None:
+    user = pair.first.user()
+
+    def took() -> float:
+        began = time.monotonic()
+        pair.first.bearer(user, f"repository:{user[0]}/app:pull")
+        return time.monotonic() - began
+
+    first = took()
+    assert sorted(took() for _ in range(9))[4] < first / 2

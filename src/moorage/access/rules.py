@@ -219,14 +219,15 @@ class Authority:
         """Look at the access generation in its rhythm, and write down which tokens were used; until cancelled."""
         while True:
             try:
-                await self._look()
+                await self.look()
                 if (taken := self.notes.take()) is not None:
                     await self._db.write(write, *taken, self._now(), durable=False)
             except RegistryError as error:
                 log.warning("the access generation could not be read", error=error.message)
             await asyncio.sleep(RHYTHM)
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """See now whether what is remembered still stands, instead of within a second."""
         began = time.monotonic()
         found = (await self._db.read(generation.current), self._identifies.version())
         if found != self._memory.generation:

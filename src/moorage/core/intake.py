@@ -10,7 +10,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from threading import Lock
 from typing import Protocol, TypeVar, TypeVarTuple
 
@@ -97,8 +96,7 @@ class Intake:
             digest, state = Digest.of(small, self._upload.digest.algorithm), None
         else:
             small, digest, state = None, self._hasher.digest(), self._hasher.state()
-        return replace(
-            self._upload,
+        return self._upload._replace(
             parts=self._parts,
             digest=digest,
             hash_state=state,

@@ -5,7 +5,7 @@ the 201.
 """
 
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from moorage.access.action import Action
@@ -93,7 +93,7 @@ async def finish(
     _check_offset(upload, at)
     _check_room(registry, upload, body)
     if upload.offset == 0 and upload.digest.algorithm != digest.algorithm:
-        upload = replace(upload, digest=of_nothing(digest.algorithm))
+        upload = upload._replace(digest=of_nothing(digest.algorithm))
     upload = await _receive(registry, upload, body)
     try:
         _compare(upload, await digest_in(registry, upload, digest.algorithm), digest)
@@ -266,7 +266,7 @@ def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Di
     """
     now = registry.now()
     if session:
-        done = uploads.advance(tx, replace(upload, finished=digest, content=None, hash_state=None), now) is not None
+        done = uploads.advance(tx, upload._replace(finished=digest, content=None, hash_state=None), now) is not None
     else:
         done = upload.content is not None or uploads.remove(tx, upload.id)
     if not done:

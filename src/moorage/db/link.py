@@ -67,7 +67,7 @@ class Link:
 
     def is_lost(self, error: BaseException | None = None) -> bool:
         """Whether SQLite has rolled the transaction back, or should not be trusted to go on with it."""
-        return not self._raw.in_transaction or is_io_error(error)
+        return not self._raw.in_transaction or (error is not None and is_io_error(error))
 
     def close(self) -> None:
         """Close, rolling back what is open.  Never raises."""

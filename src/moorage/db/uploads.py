@@ -1,7 +1,6 @@
 """Rows of uploads: how far each has come, and what is needed to go on in any process."""
 
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, select, update
 
@@ -12,8 +11,7 @@ from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(NamedTuple):
     """A blob on its way in.
 
     Its bytes so far are `content` as long as they are few, or lie in the store as `parts` under a key made of
@@ -136,7 +134,7 @@ def find(tx: Tx, repository: RepositoryName, identity: str) -> Upload | None:
 
 def advance(tx: Tx, upload: Upload, now: int) -> Upload | None:
     """Write down how far it has come, unless somebody else did since it was read: then None."""
-    following = replace(upload, epoch=upload.epoch + 1)
+    following = upload._replace(epoch=upload.epoch + 1)
     changed = _ADVANCE.run(tx, upload=upload.id, before=upload.epoch, **_columns(following, now))
     return following if changed else None
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, Final
 
 from moorage.db.ballast import Ballast
@@ -117,10 +117,9 @@ class Writer:
                 members.append(waiting)
                 if len(members) == MOST:
                     break
-                try:
-                    waiting = self._queue.get_nowait()
-                except Empty:
+                if self._queue.empty():  # nobody else takes from it
                     break
+                waiting = self._queue.get()
             else:
                 ended = True
             if members:

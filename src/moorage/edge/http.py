@@ -7,6 +7,7 @@ adapters around it (`edge/server`, `edge/asgi.py`).
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
@@ -104,7 +105,7 @@ class Request:
         if not self.query:
             return []
         try:
-            pairs = parse_qsl(self.query, keep_blank_values=True, max_num_fields=PARAMETERS, errors="strict")
+            pairs = _remembered(self.query) if len(self.query) <= _SHORT else _pairs(self.query)
         except UnicodeDecodeError:
             raise _unreadable(self.query, "its percent-encoded bytes are not UTF-8 text") from None
         except ValueError:
@@ -124,6 +125,17 @@ class Request:
                 parameter=name,
             )
         return values[0] if values else None
+
+
+_SHORT: Final = 512
+"""Characters of a query that is worth remembering: a request asks for several parameters."""
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    return parse_qsl(query, keep_blank_values=True, max_num_fields=PARAMETERS, errors="strict")
+
+
+_remembered: Final = lru_cache(maxsize=64)(_pairs)
 
 
 def _unreadable(query: str, reason: str) -> RegistryError:

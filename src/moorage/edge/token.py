@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from moorage.access.actor import Identity
 from moorage.access.bearer import Bearer
-from moorage.access.credentials import Credentials, Login, parse_basic
+from moorage.access.credentials import Credentials, Login
 from moorage.access.offline import Offline
 from moorage.access.rules import Authority
 from moorage.access.scopes import Scopes
@@ -65,8 +65,6 @@ class TokenEndpoint:
             if request.method in {"GET", "HEAD"}:
                 return await self._asked(request)
         except RegistryError as error:
-            if error.code is Code.UNAUTHORIZED:
-                self.authority.notes.fail(error, request.peer)
             return render(error, ("Cache-Control", "no-store"), *retry(error))
         return render(
             RegistryError(Code.UNSUPPORTED, "a token is asked for with GET or POST", allow=["GET", "POST"]),
@@ -76,13 +74,12 @@ class TokenEndpoint:
     async def _asked(self, request: Request) -> Response:
         self._check_service(request.parameter("service"))
         header = request.header("authorization")
-        if header is None:
-            identity = await self.authority.authenticate(None, request.peer, request.certificate)
-        else:
-            scheme, _, rest = header.partition(" ")
-            if scheme.lower() != "basic":
-                raise RegistryError(Code.UNAUTHORIZED, "the token endpoint wants a user name and password (Basic)")
-            identity = await self.credentials.sign_in(parse_basic(rest.strip()), request.peer)
+        if header is not None and header.partition(" ")[0].lower() != "basic":
+            raise RegistryError(Code.UNAUTHORIZED, "the token endpoint wants a user name and password (Basic)")
+        # Programs come here with the same password for every image.  What is remembered of it must stand this very
+        # moment: the token lives for long.
+        await self.authority.look()
+        identity = await self.authority.authenticate(header, request.peer, request.certificate)
         scopes = Scopes.parse(request.parameters("scope"))
         # A refresh token stands for a password that the client need not keep; a certificate is kept anyway, and ends.
         wanted = header is not None and request.parameter("offline_token") == "true"
