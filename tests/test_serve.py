@@ -2,12 +2,11 @@
 
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -136,19 +135,3 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "moorage", *arguments], capture_output=True, text=True, timeout=30, check=False
     )
-
-
-def test_a_job_that_a_killed_server_was_at_goes_on_at_once(serve: Callable[..., Served], tmp_path: Path) -> None:
-    serve(tmp_path / "d").stop()
-    with closing(sqlite3.connect(tmp_path / "d" / "moorage.db")) as rows, rows:
-        later = (time.time_ns() // 1000) + 50_000_000
-        rows.execute(
-            "UPDATE jobs SET due_at = 0, finished_at = NULL, holder = 'dead', leased_until = ? WHERE name = 'gc'",
-            (later,),
-        )
-    serve(tmp_path / "d")
-    until = time.monotonic() + 30
-    with closing(sqlite3.connect(tmp_path / "d" / "moorage.db")) as rows:
-        while rows.execute("SELECT finished_at FROM jobs WHERE name = 'gc'").fetchone() == (None,):
-            assert time.monotonic() < until, "it waits for the dead"
-            time.sleep(0.1)
