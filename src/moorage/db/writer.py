@@ -157,11 +157,8 @@ class Writer:
             self._abandon(error)
             raise
         try:
-            if len(members) == 1:
-                _run_alone(link, members[0])
-            else:
-                for member in members:
-                    _run(link, member)
+            for member in members:
+                _run(link, member, alone=len(members) == 1)
             if link.open:  # it is not where the only member failed
                 link.commit()
         except BaseException as error:  # noqa: BLE001 - it is delivered, or everyone runs again
@@ -190,40 +187,29 @@ class Writer:
             self._link = None
 
 
-def _run(link: Link, member: Member) -> None:
-    """Run one member in its savepoint.  Raises what ended the whole transaction."""
+def _run(link: Link, member: Member, *, alone: bool) -> None:
+    """Run one member in its savepoint; one that is `alone` needs none, for its failure ends the whole transaction.
+
+    Raises what ended the transaction otherwise.
+    """
     member.value = member.error = None
-    link.savepoint()
+    if not alone:
+        link.savepoint()
     try:
         member.value = member.fn(link.tx, *member.args)
     except BaseException as error:
         link.tx.close_results()
         if link.is_lost(error):
             raise
-        link.undo()
+        undo = link.roll_back if alone else link.undo
+        undo()
         member.error = named(error)
     else:
         link.tx.close_results()
         if link.is_lost():
             raise RuntimeError("the write function caught an error that had ended its transaction")
-        link.keep()
-
-
-def _run_alone(link: Link, member: Member) -> None:
-    """Run the only member of a group, which needs no savepoint: if it fails, nothing is left to commit."""
-    member.value = member.error = None
-    try:
-        member.value = member.fn(link.tx, *member.args)
-    except BaseException as error:
-        link.tx.close_results()
-        if link.is_lost(error):
-            raise
-        link.roll_back()
-        member.error = named(error)
-    else:
-        link.tx.close_results()
-        if link.is_lost():
-            raise RuntimeError("the write function caught an error that had ended its transaction")
+        if not alone:
+            link.keep()
 
 
 def _release(members: list[Member]) -> None:
