@@ -3,49 +3,28 @@
 Pulls, deletes, cancelled uploads and the collector are not asked.
 """
 
-from time import monotonic
-from typing import Final, Protocol
-from weakref import WeakKeyDictionary
+from typing import Final
 
 from moorage.core.registry import Registry
 from moorage.errors import Code, RegistryError
 from moorage.telemetry import logger
 
 _MIB: Final = 1024 * 1024
-_PLENTY: Final = 1024 * _MIB
-_LITTLE: Final = 16 * _MIB
-_MOMENT: Final = 0.05
-"""Seconds for which a disk that had plenty, beyond what was asked for, is not asked again on behalf of a little."""
-
-_plenty_until: Final[WeakKeyDictionary[object, float]] = WeakKeyDictionary()
-
-
-class Place(Protocol):
-    """What keeps rows or bytes, and can say how many bytes are free there; None where it cannot."""
-
-    def room(self) -> int | None: ...
 
 
 def for_bytes(registry: Registry, more: int) -> None:
     """Return if the blob storage can take `more` bytes and keep its reserve.  Raises STORAGE_FULL."""
-    _leave_reserve("the blob storage", registry.store, registry.policy.reserve, more)
+    _leave_reserve("the blob storage", registry.store, registry.store.room(), registry.policy.reserve, more)
 
 
 def for_rows(registry: Registry, more: int = 0) -> None:
     """Return if the database's disk can take `more` bytes of rows and keep its reserve.  Raises STORAGE_FULL."""
-    _leave_reserve("the database's disk", registry.db, registry.policy.reserve, more)
+    _leave_reserve("the database's disk", registry.db, registry.db.room(), registry.policy.reserve, more)
 
 
-def _leave_reserve(place: str, where: Place, reserve: int, more: int) -> None:
-    if more <= _LITTLE and monotonic() < _plenty_until.get(where, 0.0):
-        return
-    free = where.room()
-    if free is None:
-        return
-    missing = reserve + more - free
-    if missing <= 0:
-        if missing < -_PLENTY:
-            _plenty_until[where] = monotonic() + _MOMENT
+def _leave_reserve(place: str, where: object, free: int | None, reserve: int, more: int) -> None:
+    missing = reserve + more - free if free is not None else 0
+    if free is None or missing <= 0:
         return
     # Clients are not told where on the disk that is; the operator is.
     logger(__name__).warning(
