@@ -7,11 +7,11 @@ adapters around it (`edge/server`, `edge/asgi.py`).
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 from moorage.access.certificates import Certificate
+from moorage.edge.recall import recalled
 from moorage.errors import Code, RegistryError
 
 STATUS: Final[dict[Code, int]] = {
@@ -105,7 +105,7 @@ class Request:
         if not self.query:
             return []
         try:
-            pairs = _remembered(self.query) if len(self.query) <= _SHORT else _pairs(self.query)
+            pairs = _pairs(self.query)
         except UnicodeDecodeError:
             raise _unreadable(self.query, "its percent-encoded bytes are not UTF-8 text") from None
         except ValueError:
@@ -127,15 +127,10 @@ class Request:
         return values[0] if values else None
 
 
-_SHORT: Final = 512
-"""Characters of a query that is worth remembering: a request asks for several parameters."""
-
-
+@recalled(64)
 def _pairs(query: str) -> list[tuple[str, str]]:
+    """The parameters of a query, of which a request asks for several one by one."""
     return parse_qsl(query, keep_blank_values=True, max_num_fields=PARAMETERS, errors="strict")
-
-
-_remembered: Final = lru_cache(maxsize=64)(_pairs)
 
 
 def _unreadable(query: str, reason: str) -> RegistryError:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from moorage.edge.recall import recalled
 from moorage.errors import Code, RegistryError
 
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -15,18 +16,13 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOT
 _HOST: Final = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2})*|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?",
 )
-_SHORT: Final = 512
-"""Bytes of targets that are worth remembering: nobody fills our memory with long ones."""
 _HOST_LENGTH: Final = 261
 """A name of 255 characters, a colon, five digits."""
 
 
+@recalled(4096)
 def read_target(target: bytes) -> tuple[str, str, str | None]:
     """Path (percent-decoded once), raw query, and the authority of an absolute form.  Raises REQUEST_INVALID."""
-    return _remembered(target) if len(target) <= _SHORT else _read(target)
-
-
-def _read(target: bytes) -> tuple[str, str, str | None]:
     authority = None
     if not target.startswith(b"/"):
         absolute = _ABSOLUTE.fullmatch(target)
@@ -45,10 +41,6 @@ def _read(target: bytes) -> tuple[str, str, str | None]:
         return decode_path(raw), query.decode("utf-8"), authority
     except UnicodeDecodeError as reason:
         raise RegistryError(Code.REQUEST_INVALID, "the request target is not UTF-8") from reason
-
-
-_remembered: Final = lru_cache(maxsize=4096)(_read)
-"""What is pulled often is asked for in the same words."""
 
 
 def decode_path(raw: bytes) -> str:

@@ -6,7 +6,6 @@ Paths are read from the right: a repository may itself be called `tags/list` or 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final
 
 from moorage.access.action import Action
@@ -19,6 +18,7 @@ from moorage.core.registry import Registry
 from moorage.edge.challenge import Challenge
 from moorage.edge.http import STATUS, Request, Response, render, retry
 from moorage.edge.meter import Meter
+from moorage.edge.recall import recalled
 from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName, shown
 from moorage.telemetry import logger
@@ -121,7 +121,7 @@ class Router:
 
     async def _dispatch(self, request: Request) -> Response:
         path = request.path[3:]
-        if len(path) <= 1:
+        if path in {"", "/"}:
             return await self._ping(request)
         if path in {"/_catalog", "/_catalog/"}:
             return await self._list(request)
@@ -180,12 +180,9 @@ _ENDS: Final = {
 }
 
 
+@recalled(4096)
 def split(path: str) -> tuple[str, str, str]:
     """Repository name, noun and the rest of a path below `/v2/`.  Raises PATH_UNKNOWN."""
-    return _remembered(path) if len(path) <= _SHORT else _split(path)
-
-
-def _split(path: str) -> tuple[str, str, str]:
     for suffix, noun in _ENDS.items():
         if path.endswith(suffix):
             return path[: -len(suffix)], noun, ""
@@ -206,11 +203,6 @@ def _split(path: str) -> tuple[str, str, str]:
         "/blobs/uploads/, /tags/list and /referrers/",
         path=path[:200],
     )
-
-
-_SHORT: Final = 512
-_remembered: Final = lru_cache(maxsize=4096)(_split)
-"""What is pulled often is asked for at the same address; nobody fills our memory with long ones."""
 
 
 def not_allowed(request: Request, methods: object) -> RegistryError:
