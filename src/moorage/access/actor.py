@@ -45,6 +45,10 @@ SYSTEM: Final = Actor("system", "system")
 """The registry's own jobs."""
 
 
+PASSWORD: Final = "a password"  # noqa: S105 - what one is called
+"""The credential of whoever was proved with a password itself."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Identity:
     """An actor as some credential proves it, with what that credential is limited to.  Compared by identity."""
@@ -67,8 +71,8 @@ class Identity:
 
     @property
     def by_password(self) -> bool:
-        """Whether it was proved with a password itself, and with no kind of token."""
-        return self.token_id is None and self.asked is None and self.actor.signed_in
+        """Whether it was proved with a password itself, not with a bearer token that a password got."""
+        return self.credential == PASSWORD and self.asked is None
 
     @property
     def known(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from moorage.access.actor import ANONYMOUS, ANYONE, EVERYONE, NOBODY, Actor, Identity
+from moorage.access.actor import ANONYMOUS, ANYONE, EVERYONE, NOBODY, PASSWORD, Actor, Identity
 from moorage.access.bearer import Bearer, Claims, refused
 from moorage.access.limits import Limit
 from moorage.access.passwords import Passwords
@@ -138,7 +138,7 @@ def actor_of(tx: Tx, account: Account) -> Actor:
 
 def _of_account(tx: Tx, account: Account) -> Identity:
     until = account.expires_at / _SECOND if account.expires_at is not None else FOREVER
-    return Identity(actor_of(tx, account), "a password", until=until)
+    return Identity(actor_of(tx, account), PASSWORD, until=until)
 
 
 def of_token(tx: Tx, account: Account, token: Token) -> Identity:

@@ -6,7 +6,7 @@ They hold the writer role everywhere: the file says who somebody is, and nothing
 from pathlib import Path
 from typing import Final
 
-from moorage.access.actor import ANYONE, EVERYONE, Actor, Identity
+from moorage.access.actor import ANYONE, EVERYONE, PASSWORD, Actor, Identity
 from moorage.access.credentials import parse_basic, wrong
 from moorage.access.passwords import Passwords
 from moorage.access.roles import ROLES
@@ -40,7 +40,7 @@ class Htpasswd:
         if not await self._passwords.check(login.name, peer, _fits, kept, login.secret):
             raise wrong(login.name)
         subjects = (EVERYONE, ANYONE)
-        return Identity(Actor(login.name, "user", subjects=subjects, everywhere=ROLES["writer"]), "a password")
+        return Identity(Actor(login.name, "user", subjects=subjects, everywhere=ROLES["writer"]), PASSWORD)
 
     def version(self) -> object:
         """Changes with the file; what is no longer there is believed as long as nothing else can be read."""

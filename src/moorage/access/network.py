@@ -1,11 +1,23 @@
-"""Where somebody asks from, in the grain that one person or site has."""
+"""How addresses are read, and where somebody asks from in the grain that one person or site has."""
 
 import ipaddress
 from functools import lru_cache
 from typing import Final
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 _IPV6: Final = 64
 """Bits: within it, whoever has one address has them all."""
+
+
+def read_address(text: str) -> Address | None:
+    """An address without its zone, an IPv4-mapped one as IPv4; None for a text that is none."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 @lru_cache(maxsize=4096)
@@ -14,12 +26,9 @@ def network(peer: str, ipv4: int = 24) -> str:
 
     What is no address, as of a client on a Unix socket, is a network of its own.
     """
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
+    address = read_address(peer)
+    if address is None:
         return peer or "a Unix socket"
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
     bits = ipv4 if address.version == 4 else _IPV6
     if bits == address.max_prefixlen:
         return str(address)

@@ -131,7 +131,7 @@ class Authority:
         if identity is None:
             identity = await self._identify(credentials, peer)
             memory.remember_identity(credentials, identity)
-        elif header is not None and identity.by_password and self._passwords is not None:
+        elif identity.by_password and self._passwords is not None:
             # Or whoever has guessed too often could guess on among the passwords that are remembered.
             self._passwords.again(identity.actor.name, peer)
         if identity.token_id is not None:

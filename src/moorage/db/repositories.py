@@ -42,7 +42,6 @@ class Counts:
 
 
 _BY_NAME: Final = Prepared(select(repositories.c.id).where(repositories.c.name == bindparam("name")))
-_TRIES: Final = 5
 _PAGE: Final = Prepared(
     select(repositories.c.name)
     .where(repositories.c.listed_at.is_not(None), repositories.c.name > bindparam("after"))
@@ -102,6 +101,9 @@ _LIST: Final = Prepared(
     .where(repositories.c.id == bindparam("repository"), repositories.c.listed_at.is_(None))
     .values(listed_at=bindparam("now"))
 )
+_TRIES: Final = 5
+"""How often a name may be deleted under a writer that is making it."""
+
 _LOCK: Final = Prepared(
     # NO KEY: whoever only refers to the row (a foreign key's check) need not wait, and so cannot deadlock with us.
     select(repositories.c.id)

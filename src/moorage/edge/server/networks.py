@@ -1,4 +1,4 @@
-"""Which addresses may come in: `http.allow` and `http.deny`, and how addresses are read wherever they matter."""
+"""Which addresses may come in: `http.allow` and `http.deny`."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -6,11 +6,11 @@ from functools import lru_cache
 from time import monotonic
 from typing import Final, final
 
+from moorage.access.network import read_address
 from moorage.errors import Code, RegistryError
 from moorage.telemetry import logger
 from moorage.telemetry.metrics import counter
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 log: Final = logger("moorage.server")
@@ -22,16 +22,6 @@ _REMEMBERED: Final = 4096
 """Addresses whose judgement is kept."""
 _QUIET: Final = 60
 """Seconds between two lines of the log about refused addresses."""
-
-
-def read_address(text: str) -> Address | None:
-    """An address without its zone, an IPv4-mapped one as IPv4; None for a text that is none."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
 
 
 def read_network(text: str) -> Network:

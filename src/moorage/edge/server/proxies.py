@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from moorage.edge.server.networks import Address, read_address, read_network
+from moorage.access.network import Address, read_address
+from moorage.edge.server.networks import read_network
 from moorage.edge.server.targets import is_host
 
 FORWARDED: Final = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
