@@ -110,7 +110,7 @@ async def _door(folder: Path, scale: Scale) -> _Door:
     ]
     (first, name), *_ = people
     scopes = Scopes({name: frozenset({"pull"})})
-    token = await bearer.mint(first.actor.name, first.actor.id, None, "a password", scopes)
+    token = await bearer.mint(first.actor.name, first.actor.id, None, "a password", scopes, now())
     return _Door(db, authority, people, f"Bearer {token}")
 
 

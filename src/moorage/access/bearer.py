@@ -43,13 +43,18 @@ class Bearer:
     seconds: int
     now: Callable[[], int]
 
-    async def mint(self, name: str, account: int | None, token: int | None, credential: str, scopes: Scopes) -> str:
-        """A token for the scopes; `name` is empty for nobody."""
+    async def mint(
+        self, name: str, account: int | None, token: int | None, credential: str, scopes: Scopes, since: int
+    ) -> str:
+        """A token for the scopes; `name` is empty for nobody.
+
+        It stands for credentials that were looked at from `since` on, in microseconds: what was changed after that,
+        while a password was hashed, say, makes it void.
+        """
         import jwt
 
         key = await self.keys.signing()
-        issued = self.now()
-        at = issued // 1_000_000
+        at = self.now() // 1_000_000
         claims = {
             "iss": ISSUER,
             "sub": name,
@@ -59,7 +64,7 @@ class Bearer:
             "exp": at + min(self.seconds, LONGEST_TOKEN),
             "jti": secrets.token_urlsafe(12),
             "access": scopes.claims(),
-            "moorage": {"account": account, "token": token, "credential": credential, "at": issued},
+            "moorage": {"account": account, "token": token, "credential": credential, "at": since},
         }
         return jwt.encode(claims, key.private, ALGORITHM, headers={"kid": key.id})
 

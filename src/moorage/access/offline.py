@@ -10,8 +10,8 @@ from typing import Final
 
 from moorage.access.actor import Identity
 from moorage.access.secrets import new_secret
-from moorage.db import tokens
-from moorage.db.engine import Database
+from moorage.db import accounts, tokens
+from moorage.db.engine import Database, Tx
 from moorage.errors import Code, RegistryError
 
 _LIFE: Final = 90 * 24 * 3600 * 1_000_000
@@ -26,11 +26,20 @@ class Offline:
     now: Callable[[], int]
     asked_for: bool = False
 
-    async def issue(self, identity: Identity, client: str) -> str:
-        """A refresh token for whoever signed in with a password; whoever has a token keeps that instead."""
+    async def issue(self, identity: Identity, client: str, since: int) -> str:
+        """A refresh token for whoever signed in with a password; whoever has a token keeps that instead.
+
+        Raises UNAUTHORIZED also where that password has been changed after `since`, when it began to be looked at.
+        """
         if identity.actor.id is None or identity.token_id is not None:
             raise RegistryError(Code.UNAUTHORIZED, "a refresh token is given for an account's password only")
-        secret, now = new_secret("refresh"), self.now()
-        name = f"client {client[:80]}"
-        await self.db.write(tokens.add, identity.actor.id, name, "refresh", secret.hash, None, now, now + _LIFE)
+        secret = new_secret("refresh")
+        await self.db.write(_add, identity.actor.id, f"client {client[:80]}", secret.hash, since, self.now())
         return secret.text
+
+
+def _add(tx: Tx, account: int, name: str, kept: str, since: int, now: int) -> None:
+    standing = accounts.by_id(tx, account)
+    if standing is None or since < standing.credentials_at:
+        raise RegistryError(Code.UNAUTHORIZED, "the password was changed meanwhile; sign in again")
+    tokens.add(tx, account, name, "refresh", kept, None, now, now + _LIFE)

@@ -258,7 +258,9 @@ async def _bearer(house, identity, scope):
     from moorage.access.scopes import Scopes
 
     given = await house.desk.authority.grant(identity, Scopes.parse([scope]))
-    text = await house.credentials.bearer.mint(identity.actor.name, identity.actor.id, None, "a password", given)
+    text = await house.credentials.bearer.mint(
+        identity.actor.name, identity.actor.id, None, "a password", given, house.clock()
+    )
     return await house.credentials.identify(f"Bearer {text}", "192.0.2.1")
 
 
