@@ -167,7 +167,7 @@ def beside(settings: Settings) -> tuple[Api, Database]:
     It is asked by `Api.answer`, and the database is the caller's to close.  Raises UNAVAILABLE where there is nothing
     yet, or what there is another version's.
     """
-    db = existing(settings)
+    db = existing(settings, ", or, to manage accounts elsewhere, name a server with --host")
     registry = Registry(db, MemoryStore(), _policy(settings))
     return Api(_desk(settings, registry, Authority(db, NoCredentials(), registry.now), Passwords())), db
 
@@ -195,14 +195,15 @@ def open_registry(settings: Settings) -> Registry:
     return Registry(db, FilesystemStore(settings.blobs), _policy(settings))
 
 
-def existing(settings: Settings) -> Database:
-    """The database of a registry that is there, at this version's schema.  Raises UNAVAILABLE."""
+def existing(settings: Settings, otherwise: str = "") -> Database:
+    """The database of a registry that is there, at this version's schema.
+
+    Raises UNAVAILABLE, which says what to name: its data, or what else the command takes.
+    """
     url = parse_url(settings.database_url)
     if url.drivername == "sqlite" and not Path(url.database or "").exists():
         raise RegistryError(
-            Code.UNAVAILABLE,
-            f"there is no registry: {url.database} is missing; name its --data, or, to manage accounts elsewhere, "
-            "name a server with --host",
+            Code.UNAVAILABLE, f"there is no registry: {url.database} is missing; name its --data{otherwise}"
         )
     with _explained(settings.database_url):
         revision = current(settings.database_url)
