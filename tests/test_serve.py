@@ -135,3 +135,12 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "moorage", *arguments], capture_output=True, text=True, timeout=30, check=False
     )
+
+
+def test_whoever_is_told_that_it_listens_may_signal_it(serve: Callable[..., Served], tmp_path: Path) -> None:
+    for number in range(12):
+        server = serve(tmp_path / f"d{number}")
+        server.process.send_signal(signal.SIGHUP)
+        assert httpx.get(f"{server.url}/livez").status_code == 200
+        server.process.terminate()
+        assert server.process.wait(20) == 0

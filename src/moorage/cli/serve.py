@@ -136,12 +136,12 @@ async def _serve(settings: Settings, place: str) -> None:
         server.abort()
         await application.close()
         raise
-    greet(settings, url, name, debug_url, application.first_password)
     working = asyncio.ensure_future(application.work())
     await run_until_signalled(
         server,
         seconds=settings.http.draintimeout.total_seconds(),
         reload=lambda: renew_certificate(server, settings.http.tls) if tls else None,
+        started=lambda: greet(settings, url, name, debug_url, application.first_password),
     )
     if debug is not None:
         debug.abort()

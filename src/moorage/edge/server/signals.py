@@ -10,11 +10,16 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_until_signalled(
-    server: Server, *, seconds: float | None = None, reload: Callable[[], None] | None = None
+    server: Server,
+    *,
+    seconds: float | None = None,
+    reload: Callable[[], None] | None = None,
+    started: Callable[[], None] | None = None,
 ) -> None:
     """Return once the server has stopped: SIGTERM or SIGINT drains it, a second one aborts it at once.
 
-    SIGHUP calls `reload`.  For the main thread; the handlers are removed on the way out.
+    SIGHUP calls `reload`.  `started` is called once all of that is so: whoever is told of the server any earlier could
+    end it with a SIGHUP.  For the main thread; the handlers are removed on the way out.
     """
     loop = asyncio.get_running_loop()
     first, second = asyncio.Event(), asyncio.Event()
@@ -27,6 +32,8 @@ async def run_until_signalled(
     if reload is not None:
         loop.add_signal_handler(signal.SIGHUP, reload)
     try:
+        if started is not None:
+            started()
         await first.wait()
         draining = asyncio.ensure_future(server.drain(seconds))
         impatience = asyncio.ensure_future(second.wait())
