@@ -6,7 +6,8 @@ child as `python -m moorage` would.  It takes one JSON object a line and answers
     {"arguments": […], "environment": {…}, "log": path, "held": bool}   →  {"pid": 17}
     {"wait": 17}                                                        →  {"status": -9}
 
-A child that is `held` stops itself before it has done anything, so that strace can take hold of it.
+A child that is `held` stops itself before it has done anything, so that strace can take hold of it.  Its threads have
+their names in the kernel too: the crash points tell them apart by these.
 """
 
 import gc
@@ -15,6 +16,8 @@ import json
 import os
 import signal
 import sys
+import threading
+from pathlib import Path
 
 USED = (
     "alembic.command",
@@ -73,6 +76,7 @@ def _be_registry(order: dict[str, object]) -> None:
         sys.argv = ["moorage", *order["arguments"]]  # type: ignore[misc]
         if order["held"]:
             os.kill(os.getpid(), signal.SIGSTOP)
+        _name_threads()
         from moorage.cli.main import run
 
         run()
@@ -84,6 +88,16 @@ def _be_registry(order: dict[str, object]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _name_threads() -> None:
+    begin = threading.Thread.run
+
+    def run(self: threading.Thread) -> None:
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(self.name[:15])
+        begin(self)
+
+    threading.Thread.run = run  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -162,27 +162,27 @@ def visit(
     """Kill at every point of an act, or, for mutants: `only` at these calls, at `every` third, `until_wrong`."""
     points = Points()
     scene.place.environment |= act.environment
-    # The first start of all does what no other has to: its threads are born in another order.
+    # The first start of all does what no other has to.
     _up(launcher, scene).kill()
     running = _up(launcher, scene)
     try:
         found = _survey(running, scene, act)
-        for rank, call in found:
+        for name, call in found:
             number = 0
             while not (only and call not in only) and not (until_wrong and points.verdict.violations):
                 number += every
-                assert number < MOST, f"{call} of thread {rank} does not end"
+                assert number < MOST, f"{call} of {name} does not end"
                 scene.begin()
                 act.prepare(scene)
-                if not _kill(running, scene, act, (rank, call, number)):
+                if not _kill(running, scene, act, (name, call, number)):
                     break
-                name = f"{call} {number} of thread {rank}"
-                points.visited.append(name)
+                point = f"{call} {number} of {name}"
+                points.visited.append(point)
                 running = _up(launcher, scene)
-                points.add(name, oracle.check(scene.place, scene.path, since=scene.since))
-                points.verdict.violations += [f"after {name}: {one}" for one in act.verify(scene)]
-                points.verdict.violations += [f"again after {name}: {one}" for one in act.repeat(scene)]
-                points.add(f"{name}, and again", oracle.check(scene.place, scene.path, since=scene.since))
+                points.add(point, oracle.check(scene.place, scene.path, since=scene.since))
+                points.verdict.violations += [f"after {point}: {one}" for one in act.verify(scene)]
+                points.verdict.violations += [f"again after {point}: {one}" for one in act.repeat(scene)]
+                points.add(f"{point}, and again", oracle.check(scene.place, scene.path, since=scene.since))
     finally:
         launcher.kill_all()
     return points
@@ -203,25 +203,25 @@ def _up(launcher: Launcher, scene: Scene) -> Running:
     return running
 
 
-def _survey(running: Running, scene: Scene, act: Act) -> list[tuple[int, str]]:
+def _survey(running: Running, scene: Scene, act: Act) -> list[tuple[str, str]]:
     """Which thread makes which calls: all that there are, seen in one act that nobody disturbs."""
     scene.begin()
     act.prepare(scene)
-    before = running.threads()
+    names = {thread: name for name, thread in running.threads().items()}
     with traced("-f", "-e", f"trace={MUTATING}", "-s", "0", pid=running.pid) as trace:
         assert act.act(scene), f"the act itself fails: {running.told()}"
         time.sleep(AFTER)
     made = calls(trace)
     assert made, "strace saw nothing"
-    unknown = {thread for thread, _ in made} - set(before)
+    unknown = {thread for thread, _ in made} - set(names)
     assert not unknown, "the act made threads of its own"
-    return sorted((before.index(thread), call) for thread, call in made)
+    return sorted((names[thread], call) for thread, call in made)
 
 
-def _kill(running: Running, scene: Scene, act: Act, point: tuple[int, str, int]) -> bool:
+def _kill(running: Running, scene: Scene, act: Act, point: tuple[str, str, int]) -> bool:
     """Act under the threat of a kill at that point; False if the act came through."""
-    rank, call, number = point
-    thread = running.threads()[rank]
+    name, call, number = point
+    thread = running.threads()[name]
     with traced("-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}", "-s", "0", pid=thread):
         done = act.act(scene)
         if done:

@@ -118,9 +118,14 @@ class Running:
         except (FileNotFoundError, ProcessLookupError):
             return True
 
-    def threads(self) -> list[int]:
-        """Its threads' ids, the main thread's first, then in the order of their birth."""
-        return sorted(int(one.name) for one in Path(f"/proc/{self.pid}/task").iterdir())
+    def threads(self) -> dict[str, int]:
+        """Its threads' ids by their names; where several have one, those born later are numbered."""
+        found: dict[str, int] = {}
+        for thread in sorted(int(one.name) for one in Path(f"/proc/{self.pid}/task").iterdir()):
+            name = Path(f"/proc/{self.pid}/task/{thread}/comm").read_text().strip()
+            same = sum(one.split("#")[0] == name for one in found)
+            found[f"{name}#{same + 1}" if same else name] = thread
+        return found
 
     def until_ready(self) -> None:
         until = time.monotonic() + PATIENCE
