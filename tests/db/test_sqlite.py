@@ -104,6 +104,66 @@ def test_a_read_ends_in_its_first_step(db: Database) -> None:
     assert ended.value.value == set()
 
 
+async def test_an_undurable_write_ends_in_its_first_step_where_nobody_else_writes(db: Database) -> None:
+    with pytest.raises(StopIteration) as ended:
+        db.write(note, 1, durable=False).send(None)
+    assert ended.value.value == 1
+    assert db.read_now(kept) == {1}
+
+
+async def test_an_undurable_write_waits_in_the_queue_while_somebody_writes(db: Database, url: str) -> None:
+    with standing(db) as go:
+        second = asyncio.ensure_future(db.write(note, 1, durable=False))
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        go.set()
+        assert await second == 1
+    turnstile = Turnstile(Path(url.removeprefix("sqlite:///")))
+    with turnstile.hold(5):  # as another process would
+        third = asyncio.ensure_future(db.write(note, 2, durable=False))
+        await asyncio.sleep(0.05)
+        assert not third.done()
+    assert await third == 2
+    turnstile.close()
+
+
+async def test_a_lock_of_another_program_does_not_stop_the_loop(db: Database, url: str) -> None:
+    await db.write(note, 1, durable=False)
+    other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.ensure_future(db.write(note, 2, durable=False))
+    await asyncio.sleep(0.05)
+    assert not waiting.done(), "it was written, or the loop stood still until it was refused"
+    other.execute("ROLLBACK")
+    other.close()
+    assert await waiting == 2
+
+
+async def test_a_refusal_on_the_spot_leaves_nothing(db: Database) -> None:
+    def refuse(tx: Tx) -> None:
+        note(tx, 1)
+        raise RegistryError(Code.DENIED, "no")
+
+    with pytest.raises(RegistryError, match="no"):
+        await db.write(refuse, durable=False)
+    assert await db.write(note, 2, durable=False) == 2
+    assert await db.read(kept) == {2}
+
+
+async def test_a_disk_that_is_full_is_told_of_undurable_writes_too(db: Database) -> None:
+    with pytest.raises(RegistryError) as refused:
+        await db.write(full_at_first, 1000, durable=False)
+    assert refused.value.code is Code.STORAGE_FULL
+    assert await db.write(note, 1, durable=False) == 1
+
+
+async def test_the_log_does_not_grow_for_ever_under_undurable_writes_alone(db: Database, url: str) -> None:
+    for number in range(3000):
+        await db.write(note, number, "x" * 4000, durable=False)
+    log = Path(f"{url.removeprefix('sqlite:///')}-wal")
+    assert log.stat().st_size < 3000 * 4000
+
+
 SYNCING = """
 import asyncio, sys
 from tests.promises.test_database import note
@@ -239,9 +299,10 @@ async def test_a_file_that_another_program_locks_is_unavailable_then_recovers(ur
     await hasty.close()
 
 
-def test_a_write_within_a_write_is_a_mistake_not_a_hang(db: Database) -> None:
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_write_within_a_write_is_a_mistake_not_a_hang(db: Database, durable: bool) -> None:
     with pytest.raises(RuntimeError, match="wait for itself"):
-        db.write_now(lambda _tx: db.write_now(note, 1))
+        db.write_now(lambda _tx: db.write_now(note, 1, durable=durable), durable=durable)
 
 
 def test_a_damaged_file_is_told_without_a_traceback(tmp_path: Path) -> None:

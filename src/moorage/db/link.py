@@ -43,6 +43,11 @@ class Link:
     def begin_snapshot(self) -> None:
         self._raw.execute("BEGIN")
 
+    def never_wait(self) -> None:
+        """Fail at once where somebody else has the lock, and leave the log's pages to other connections."""
+        self._raw.execute("PRAGMA busy_timeout=0")
+        self._raw.execute("PRAGMA wal_autocheckpoint=0")
+
     @property
     def open(self) -> bool:
         """Whether a transaction has begun and not ended."""

@@ -110,7 +110,9 @@ class SQLite(Database):
     async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._writer.submit(Member(fn, args, durable, future, loop))
+        member = Member(fn, args, durable, future, loop)
+        if durable or not self._writer.write_at_once(member):
+            self._writer.submit(member)
         return await future
 
     def read_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
@@ -139,7 +141,9 @@ class SQLite(Database):
         if self._writer.is_this_thread():
             raise RuntimeError("a write function cannot ask for another write: it would wait for itself")
         future: Future[T] = Future()
-        self._writer.submit(Member(fn, args, durable, future))
+        member = Member(fn, args, durable, future)
+        if durable or not self._writer.write_at_once(member):
+            self._writer.submit(member)
         return future.result()
 
     async def ping(self) -> None:

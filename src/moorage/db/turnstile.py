@@ -51,7 +51,19 @@ class Turnstile:
         try:
             yield
         finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            self.leave()
+
+    def take_at_once(self) -> bool:
+        """Take the turn, to be left by `leave`, if nobody has it or waits for it.  Never waits."""
+        if not _locked(self._queue):
+            return False
+        try:
+            return _locked(self._turn)
+        finally:
+            fcntl.flock(self._queue, fcntl.LOCK_UN)
+
+    def leave(self) -> None:
+        fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def close(self) -> None:
         os.close(self._queue)
@@ -68,19 +80,22 @@ def _open(path: str, like: Path) -> int:
     return descriptor
 
 
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _lock(descriptor: int, until: float) -> None:
     """Lock, trying again after short naps: a blocking `flock` in a thread cannot be told to give up."""
     nap = _FIRST_NAP
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                raise RegistryError(
-                    Code.UNAVAILABLE,
-                    "another process has been writing to the registry's database for too long; try again shortly",
-                ) from None
-            time.sleep(nap)
-            nap = min(nap * 1.5, _LONGEST_NAP)
-        else:
-            return
+    while not _locked(descriptor):
+        if time.monotonic() >= until:
+            raise RegistryError(
+                Code.UNAVAILABLE,
+                "another process has been writing to the registry's database for too long; try again shortly",
+            )
+        time.sleep(nap)
+        nap = min(nap * 1.5, _LONGEST_NAP)

@@ -2,6 +2,9 @@
 
     callers ──► queue ──► turn · BEGIN IMMEDIATE · SAVEPOINT a … RELEASE · SAVEPOINT b … RELEASE · COMMIT ──► callers
 
+A write that need not reach the disk is done where it is asked for, as long as nobody else is writing: two changes of
+threads would cost several times what it does.
+
 Each member of several stands in its own savepoint, so that one that fails takes nobody with it.  Some failures end the
 whole transaction all the same (a full disk, an I/O error, a failed COMMIT): then every member runs again,
 alone; on a full disk the ballast is dropped first.  No result leaves before its COMMIT has succeeded.
@@ -24,6 +27,9 @@ from moorage.errors import Code, RegistryError
 
 MOST: Final = 128
 """The most members of one group: bounds how long the first waits for the last."""
+
+_IN_A_ROW: Final = 256
+"""After so many writes on the spot the thread has the next, for it alone moves the log's pages to the file."""
 
 _LEAST_PATIENCE: Final = 0.1
 """Seconds that even a group which has queued too long may wait for its turn."""
@@ -81,6 +87,13 @@ class Writer:
         self._doubtful = False
         """Whether an I/O error has left it open what of the log is on the disk."""
         self._link: Link | None = None
+        self._writing = threading.Lock()
+        """Held by whoever writes: the thread, or a caller on the spot."""
+        self._spot: Link | None = None
+        """What callers write through."""
+        self._in_a_row = 0
+        self._caller: int | None = None
+        """The thread that is writing on the spot."""
         self._queue: SimpleQueue[Member | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -96,8 +109,29 @@ class Writer:
                 self._thread.start()
             self._queue.put(member)
 
+    def write_at_once(self, member: Member) -> bool:
+        """Do an undurable write on the calling thread if nobody else writes: no lock is waited for, nothing is synced.
+
+        False where the queue has to have it: somebody is writing, or something is wrong that takes time to mend.
+        """
+        if self._in_a_row >= _IN_A_ROW or not self._writing.acquire(blocking=False):
+            return False
+        try:
+            if self._closed or self._doubtful or not self._turnstile.take_at_once():
+                return False
+            try:
+                done = self._commit_on_the_spot(member)
+            finally:
+                self._turnstile.leave()
+        finally:
+            self._writing.release()
+        if done:
+            member.deliver()
+        return done
+
     def is_this_thread(self) -> bool:
-        return threading.current_thread() is self._thread
+        """Whether the calling thread is in the middle of a write."""
+        return threading.current_thread() is self._thread or threading.get_ident() == self._caller
 
     def close(self) -> None:
         """Write what waits, then end the thread."""
@@ -107,6 +141,10 @@ class Writer:
                 self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
+        with self._writing:
+            if self._spot is not None:
+                self._spot.close()
+                self._spot = None
 
     def _work(self) -> None:
         ended = False
@@ -133,7 +171,8 @@ class Writer:
         """Settle every member, whatever happens."""
         patience = max(members[0].since + self._patience - time.monotonic(), _LEAST_PATIENCE)
         try:
-            with self._turnstile.hold(patience):
+            with self._writing, self._turnstile.hold(patience):
+                self._in_a_row = 0
                 if not self._commit(members):
                     for member in members:
                         if not member.settled:
@@ -169,6 +208,29 @@ class Writer:
             return False
         for member in members:
             member.settled = True
+        return True
+
+    def _commit_on_the_spot(self, member: Member) -> bool:
+        """Write one; False if that failed for a reason of the database's, which the thread will find and name."""
+        try:
+            if self._spot is None:
+                self._spot = self._connect()
+                self._spot.never_wait()
+            self._caller = threading.get_ident()
+            self._spot.begin(durable=False)
+            _run(self._spot, member, alone=True)
+            if self._spot.open:  # it is not where the member failed
+                self._spot.commit()
+        except BaseException as error:  # noqa: BLE001 - it happens again in the thread, or it was passing
+            self._doubtful = self._doubtful or is_io_error(error)
+            if self._spot is not None:
+                self._spot.close()
+                self._spot = None
+            return False
+        finally:
+            self._caller = None
+        self._in_a_row += 1
+        member.settled = True
         return True
 
     def _ready(self) -> Link:
