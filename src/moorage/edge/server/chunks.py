@@ -22,7 +22,7 @@ Span = tuple[int, int]
 class Chunks:
     """Takes a chunked body apart."""
 
-    __slots__ = ("_left", "_line", "_trailer", "ended")
+    __slots__ = ("_left", "_line", "_same", "_trailer", "ended")
 
     def __init__(self) -> None:
         self.ended = False
@@ -30,6 +30,8 @@ class Chunks:
         """Bytes still to come of this chunk, its closing CRLF included."""
         self._line = b""
         """The beginning of a line that is not complete."""
+        self._same = (b"", 0)
+        """The last line with a size, and what `_left` was after it: clients send chunks of one size."""
         self._trailer: int | None = None
         """Bytes of trailer fields so far, once the last chunk is seen."""
 
@@ -63,27 +65,29 @@ class Chunks:
         """Where content lies in `data[at:stop]`, and how far that belongs to the body."""
         spans: list[Span] = []
         while at < stop and not self.ended:
-            if self._left:
-                end = min(stop, at + self._left)
-                content = min(end, at + max(0, self._left - 2))
-                if content > at:
-                    spans.append((at, content))
-                if end > content and not self._closes(data[content:end], self._left - (content - at)):
-                    raise _junk()
-                self._left -= end - at
-                at = end
-            else:
+            left = self._left
+            if not left:
                 at = self._read_line(data, at, stop)
+                continue
+            end = min(stop, at + left)
+            content = min(end, at + left - 2)
+            if content > at:
+                spans.append((at, content))
+            else:
+                content = at
+            if end > content and not b"\r\n".startswith(data[content:end], content - at - left):
+                raise _junk()
+            self._left = left - (end - at)
+            at = end
         return spans, at
-
-    @staticmethod
-    def _closes(ending: bytes | bytearray, left: int) -> bool:
-        """Whether this is the right part of the CRLF behind a chunk, of which `left` bytes are to come."""
-        return b"\r\n"[2 - left :].startswith(ending)
 
     def _read_line(self, data: bytes | bytearray, at: int, stop: int) -> int:
         end = data.find(b"\n", at, stop)
         after = stop if end < 0 else end + 1
+        size, left = self._same
+        if data[at:after] == size and not self._line and self._trailer is None:
+            self._left = left
+            return after
         if len(self._line) + after - at > (_LINE if self._trailer is None else _TRAILER):
             raise _junk()
         line = self._line + bytes(data[at:after])
@@ -105,6 +109,7 @@ class Chunks:
             length = int(size[1], 16)
             if length:
                 self._left = length + 2
+                self._same = (line, length + 2)
             else:
                 self._trailer = 0
         elif not text:
