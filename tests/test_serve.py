@@ -2,11 +2,12 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -144,3 +145,19 @@ def test_whoever_is_told_that_it_listens_may_signal_it(serve: Callable[..., Serv
         assert httpx.get(f"{server.url}/livez").status_code == 200
         server.process.terminate()
         assert server.process.wait(20) == 0
+
+
+def test_a_job_that_a_killed_server_was_at_goes_on_at_once(serve: Callable[..., Served], tmp_path: Path) -> None:
+    serve(tmp_path / "d").stop()
+    with closing(sqlite3.connect(tmp_path / "d" / "moorage.db")) as rows, rows:
+        later = (time.time_ns() // 1000) + 50_000_000
+        rows.execute(
+            "UPDATE jobs SET due_at = 0, finished_at = NULL, holder = 'dead', leased_until = ? WHERE name = 'gc'",
+            (later,),
+        )
+    serve(tmp_path / "d")
+    until = time.monotonic() + 30
+    with closing(sqlite3.connect(tmp_path / "d" / "moorage.db")) as rows:
+        while rows.execute("SELECT finished_at FROM jobs WHERE name = 'gc'").fetchone() == (None,):
+            assert time.monotonic() < until, "it waits for the dead"
+            time.sleep(0.1)

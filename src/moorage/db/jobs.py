@@ -32,6 +32,11 @@ def take(tx: Tx, name: str, holder: str, now: int, rhythm: int) -> bool:
     return bool(taken.rowcount)
 
 
+def free_all(tx: Tx) -> None:
+    """Take back every lease: whoever had one is dead, because nobody else can run jobs on these rows."""
+    tx.execute(update(jobs).where(jobs.c.leased_until > 0).values(leased_until=0, holder=None))
+
+
 def done(tx: Tx, name: str, holder: str, now: int, due: int, error: str | None) -> None:
     """Give the job back until it is `due` again; a failure is counted and kept."""
     failures = tx.execute(select(jobs.c.failures).where(jobs.c.name == name)).scalar() or 0

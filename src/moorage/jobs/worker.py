@@ -15,12 +15,18 @@ _LOOK: Final = 1.0
 """Seconds between two looks at what is due."""
 
 
-async def run(db: Database, jobs: Sequence[Job], now: Callable[[], int]) -> None:
+async def run(db: Database, jobs: Sequence[Job], now: Callable[[], int], *, alone: bool = False) -> None:
     """Run every job whenever it is due, until cancelled.  A job that fails is tried again after its rhythm.
 
-    Each has a task of its own, so that one which reads for days holds up no other.
+    Each has a task of its own, so that one which reads for days holds up no other.  Where this is the only process
+    (`alone`), it does not wait for the leases of one that was killed.
     """
     holder = secrets.token_hex(8)
+    if alone:
+        try:
+            await db.write(rows.free_all, durable=False)
+        except RegistryError as error:  # on a full disk, say: then their time runs out
+            logger(__name__).warning("the jobs of a killed server are waited for", error=error.message)
     async with asyncio.TaskGroup() as group:
         for job in jobs:
             group.create_task(_keep(db, job, holder, now))
