@@ -1,7 +1,7 @@
 """Pulling: one indexed read, then the exact bytes (distribution-spec, "Pull")."""
 
 import os
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from moorage.access.action import Action
 from moorage.access.permit import Permit
@@ -24,13 +24,26 @@ from moorage.telemetry import logger
 __all__ = ["File", "Linked", "Manifest", "blob", "blob_head", "content", "manifest", "read_blob"]
 
 
-class Manifest(NamedTuple):
+class Manifest(Protocol):
     """A manifest on its way out; `content` is None where only its head was asked for."""
+
+    @property
+    def digest(self) -> Digest: ...
+    @property
+    def media_type(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def content(self) -> bytes | None: ...
+
+
+class _Made(NamedTuple):
+    """One that no row holds."""
 
     digest: Digest
     media_type: str
     size: int
-    content: bytes | None
+    content: bytes
 
 
 async def manifest(registry: Registry, permit: Permit, reference: Reference, *, head: bool = False) -> Manifest:
@@ -43,8 +56,9 @@ async def manifest(registry: Registry, permit: Permit, reference: Reference, *, 
     stored = await registry.db.read(look, permit.repository, reference)
     if stored is None:
         return await _fallback(registry, permit, reference)
-    _check_hold(stored)
-    return Manifest(stored.digest, stored.media_type, stored.size, stored.content)
+    if stored.hold is not None:
+        raise _held(stored)
+    return stored
 
 
 async def blob(registry: Registry, permit: Permit, digest: Digest) -> Linked:
@@ -130,16 +144,15 @@ def _damaged(digest: Digest) -> RegistryError:
     )
 
 
-def _check_hold(stored: Stored) -> None:
+def _held(stored: Stored) -> RegistryError:
     if stored.damaged:
-        raise RegistryError(
+        return RegistryError(
             Code.MANIFEST_UNKNOWN,
             f"the bytes of {stored.digest} are damaged in the database; pushing the manifest again heals it",
             reference=str(stored.digest),
             damaged=True,
         )
-    if stored.hold is not None:
-        raise RegistryError(Code.DENIED, f"{stored.digest} may not be pulled: {stored.hold}", digest=str(stored.digest))
+    return RegistryError(Code.DENIED, f"{stored.digest} may not be pulled: {stored.hold}", digest=str(stored.digest))
 
 
 def _renew(tx: Tx, registry: Registry, linked: Linked) -> bool:
@@ -153,7 +166,7 @@ async def _fallback(registry: Registry, permit: Permit, reference: Reference) ->
         content = await synthesised_fallback(registry, permit, reference)
     if content is None:
         raise await unknown.within(registry, permit, unknown.manifest(permit, reference))
-    return Manifest(Digest.of(content), mediatypes.OCI_INDEX, len(content), content)
+    return _Made(Digest.of(content), mediatypes.OCI_INDEX, len(content), content)
 
 
 def read_blob(registry: Registry, linked: Linked, start: int, stop: int) -> bytes:

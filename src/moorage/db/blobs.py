@@ -41,9 +41,9 @@ _LINKED = (
     .select_from(repositories.join(links).join(blobs))
     .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"), blobs.c.damaged.is_(None))
 )
-_FIND: Final = Prepared(_LINKED)
+_FIND: Final = Prepared(_LINKED, "name", "digest")
 _FIND_HELD: Final = Prepared(_LINKED.with_for_update(read=True, key_share=True, of=links))
-_READ: Final = Prepared(_LINKED.add_columns(blobs.c.content))
+_READ: Final = Prepared(_LINKED.add_columns(blobs.c.content), "name", "digest")
 _BY_DIGEST: Final = Prepared(
     select(blobs.c.id, blobs.c.size, blobs.c.storage_key, blobs.c.damaged).where(blobs.c.digest == bindparam("digest"))
 )
@@ -171,7 +171,7 @@ _KEPT: Final = Prepared(_kept)
 
 def find(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
     """The blob if the repository holds it, without its bytes."""
-    row = _FIND.one(tx, name=name.value, digest=str(digest))
+    row = _FIND.row(tx, name.value, digest.text)
     return Linked(Blob(row[0], digest, row[1], row[2]), row[3], row[4]) if row else None
 
 
@@ -183,7 +183,7 @@ def find_held(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
 
 def read(tx: Tx, name: RepositoryName, digest: Digest) -> Linked | None:
     """The blob if the repository holds it, with its bytes where they live in the row."""
-    row = _READ.one(tx, name=name.value, digest=str(digest))
+    row = _READ.row(tx, name.value, digest.text)
     return Linked(Blob(row[0], digest, row[1], row[2], row[5]), row[3], row[4]) if row else None
 
 

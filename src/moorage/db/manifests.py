@@ -69,10 +69,11 @@ _TAGGED = (
     .where(repositories.c.name == bindparam("name"), tags.c.name == bindparam("reference"))
 )
 _BY_DIGEST = _IN_REPOSITORY.where(manifests.c.digest == bindparam("reference"))
-_FIND_DIGEST: Final = Prepared(_BY_DIGEST)
-_FIND_TAG: Final = Prepared(_TAGGED)
-_READ_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(manifests.c.content))
-_READ_TAG: Final = Prepared(_TAGGED.add_columns(manifests.c.content))
+_NAMED: Final = ("name", "reference")
+_FIND_DIGEST: Final = Prepared(_BY_DIGEST, *_NAMED)
+_FIND_TAG: Final = Prepared(_TAGGED, *_NAMED)
+_READ_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(manifests.c.content), *_NAMED)
+_READ_TAG: Final = Prepared(_TAGGED.add_columns(manifests.c.content), *_NAMED)
 
 _SUBJECT: Final = Prepared(
     select(manifests.c.subject)
@@ -143,16 +144,20 @@ _DELETE: Final = Prepared(delete(manifests).where(manifests.c.id == bindparam("m
 
 def find(tx: Tx, name: RepositoryName, reference: Reference) -> Stored | None:
     """The manifest that a tag or digest names in the repository, without its bytes."""
-    prepared = _FIND_TAG if isinstance(reference, Tag) else _FIND_DIGEST
-    row = prepared.one(tx, name=name.value, reference=str(reference))
-    return Stored(row[0], row[1], Digest.parse(row[2]), *row[3:]) if row else None
+    if isinstance(reference, Tag):
+        row = _FIND_TAG.row(tx, name.value, reference.value)
+    else:
+        row = _FIND_DIGEST.row(tx, name.value, reference.text)
+    return Stored(row[0], row[1], Digest.parse(row[2]), row[3], row[4], row[5]) if row else None
 
 
 def read(tx: Tx, name: RepositoryName, reference: Reference) -> Stored | None:
     """The same, with the exact bytes that were pushed."""
-    prepared = _READ_TAG if isinstance(reference, Tag) else _READ_DIGEST
-    row = prepared.one(tx, name=name.value, reference=str(reference))
-    return Stored(row[0], row[1], Digest.parse(row[2]), *row[3:]) if row else None
+    if isinstance(reference, Tag):
+        row = _READ_TAG.row(tx, name.value, reference.value)
+    else:
+        row = _READ_DIGEST.row(tx, name.value, reference.text)
+    return Stored(row[0], row[1], Digest.parse(row[2]), row[3], row[4], row[5], row[6]) if row else None
 
 
 def held(tx: Tx, repository: Repository, digests: Iterable[Digest]) -> dict[Digest, tuple[int, int]]:

@@ -59,10 +59,12 @@ class Prepared:
     All methods raise the driver's own errors, and TypeError for a parameter too many or too few.
     """
 
-    def __init__(self, statement: ClauseElement | Callable[[Dialect], ClauseElement]) -> None:
+    def __init__(self, statement: ClauseElement | Callable[[Dialect], ClauseElement], *order: str) -> None:
+        """`order` names the parameters as they stand in the statement, for those who read by `row`."""
         if isinstance(statement, ClauseElement):
             _check(statement)
         self._statement = statement
+        self._order = order
         self._compiled: dict[str, _Compiled] = {}
 
     def all(self, tx: Tx, **parameters: Any) -> list[Row]:
@@ -101,6 +103,14 @@ class Prepared:
         rows = self.all(tx, **parameters)
         return rows[0] if rows else None
 
+    def row(self, tx: Tx, *values: Any) -> Row | None:
+        """The same, of values in the statement's `order`: the least that a read can cost."""
+        if tx.dialect != "sqlite":
+            return self.one(tx, **dict(zip(self._order, values, strict=True)))
+        compiled = self._compiled.get("sqlite") or self._compile("sqlite")
+        rows: list[Row] = tx.raw.execute(compiled.text, values).fetchall()
+        return rows[0] if rows else None
+
     def unconverted(self, dialect: Dialect) -> tuple[str, ...]:
         """The names of the columns whose values Core would convert and `all` and `one` do not."""
         return self._compile(dialect).unconverted
@@ -134,6 +144,10 @@ class Prepared:
             ),
             plain=not (defaults or converters),
         )
+        if self._order and not (made.plain and set(made.names) == set(self._order)):
+            raise ValueError(f"the statement's parameters are {made.names}, not {self._order}, or need converting")
+        if self._order and name == "sqlite" and made.names != self._order:
+            raise ValueError(f"the statement's parameters come in the order {made.names}, not {self._order}")
         self._compiled[name] = made
         return made
 

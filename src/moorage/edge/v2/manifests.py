@@ -26,7 +26,8 @@ async def get(call: Call) -> Response:
     """end-3: the exact bytes that were pushed, whatever Accept says."""
     head = call.request.method == "HEAD"
     found = await pull.manifest(call.registry, call.permit, parse_reference(call.rest), head=head)
-    headers = [("Docker-Content-Digest", str(found.digest)), ("ETag", f'"{found.digest}"')]
+    digest = found.digest.text
+    headers = [("Docker-Content-Digest", digest), ("ETag", f'"{digest}"')]
     if unchanged(call.request, found.digest):
         return Response(304, headers)
     headers.append(("Content-Type", found.media_type))
