@@ -63,6 +63,14 @@ class Rules(Protocol):
         """
         ...
 
+    def recognised(self, header: str | None, peer: str, certificate: Certificate | None = None, /) -> Identity | None:
+        """What `authenticate` would say, where that is remembered."""
+        ...
+
+    def remembered(self, identity: Identity, repository: RepositoryName, action: Action, /) -> Permit | None:
+        """What `permit` would say, where that is remembered."""
+        ...
+
     async def permit(self, identity: Identity, repository: RepositoryName, action: Action, /) -> Permit:
         """A permit that includes `action`.  Raises UNAUTHORIZED, DENIED or NAME_UNKNOWN."""
         ...
@@ -84,6 +92,12 @@ class OpenRules:
 
     async def authenticate(self, _header: str | None, _peer: str, _: Certificate | None = None, /) -> Identity:
         return NOBODY
+
+    def recognised(self, _header: str | None, _peer: str, _: Certificate | None = None, /) -> Identity:
+        return NOBODY
+
+    def remembered(self, _identity: Identity, repository: RepositoryName, _action: Action, /) -> Permit | None:
+        return self._permits.get(repository)
 
     async def permit(self, identity: Identity, repository: RepositoryName, _action: Action, /) -> Permit:
         found = self._permits.get(repository)
@@ -123,20 +137,32 @@ class Authority:
         """What is written to the outbox in the next round of `watch`."""
 
     async def authenticate(self, header: str | None, peer: str, certificate: Certificate | None = None, /) -> Identity:
+        identity = self.recognised(header, peer, certificate)
+        if identity is None:
+            credentials = header if header is not None else certificate
+            assert credentials is not None
+            memory = self._memory_now()
+            identity = await self._identify(credentials, peer)
+            memory.remember_identity(credentials, identity)
+            self._note(identity, peer)
+        return identity
+
+    def recognised(self, header: str | None, peer: str, certificate: Certificate | None = None, /) -> Identity | None:
         credentials = header if header is not None else certificate
         if credentials is None:
             return NOBODY
-        memory = self._remembered()
-        identity = memory.identity(credentials, time.time())
+        identity = self._memory_now().identity(credentials, time.time())
         if identity is None:
-            identity = await self._identify(credentials, peer)
-            memory.remember_identity(credentials, identity)
-        elif identity.by_password and self._passwords is not None:
+            return None
+        if identity.by_password and self._passwords is not None:
             # Or whoever has guessed too often could guess on among the passwords that are remembered.
             self._passwords.again(identity.actor.name, peer)
+        self._note(identity, peer)
+        return identity
+
+    def _note(self, identity: Identity, peer: str) -> None:
         if identity.token_id is not None:
             self.notes.use(identity.token_id, identity.actor.name, peer)
-        return identity
 
     async def _identify(self, credentials: str | Certificate, peer: str) -> Identity:
         if isinstance(credentials, Certificate):
@@ -152,10 +178,10 @@ class Authority:
             raise
 
     async def permit(self, identity: Identity, repository: RepositoryName, action: Action, /) -> Permit:
-        memory = self._remembered()
-        found = memory.permit(identity, repository)
-        if found is not None and action in found.actions:
+        found = self.remembered(identity, repository, action)
+        if found is not None:
             return found
+        memory = self._memory_now()
         actions, lasting = await self._db.read(_decided, identity, repository, self._now())
         left = actions if identity.asked is None else actions & identity.asked.on(repository)
         if action in left:
@@ -164,6 +190,10 @@ class Authority:
                 memory.remember_permit(identity, made)
             return made
         raise self._refused(identity, repository, action, actions)
+
+    def remembered(self, identity: Identity, repository: RepositoryName, action: Action, /) -> Permit | None:
+        found = self._memory_now().permit(identity, repository)
+        return found if found is not None and action in found.actions else None
 
     async def permit_manage(self, identity: Identity, repository: RepositoryName, /) -> Permit:
         """A permit to say who may do what in a repository, and how visible it is; with it come the actor's others.
@@ -234,7 +264,7 @@ class Authority:
             self._memory = Memory(found)
         self._looked = began
 
-    def _remembered(self) -> Memory:
+    def _memory_now(self) -> Memory:
         if time.monotonic() > self._looked + BLIND:
             return Memory(None)
         return self._memory

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from moorage.edge.dress import beneath
 from moorage.edge.http import Handler, Request, Response, render
@@ -34,17 +34,20 @@ def front(
     if prefix != "/":
         v2 = beneath(prefix, v2)
 
-    async def respond(request: Request) -> Response:
+    async def others(request: Request) -> Response:
+        answer = await _health(request, checks)
+        return answer or _nothing(f"there is nothing at this address; the registry is at {below}")
+
+    def respond(request: Request) -> Coroutine[Any, Any, Response]:
         begin_request(request.id)
         path = request.path
         if path.startswith(below) or path == base:
-            return await v2(request)
+            return v2(request)
         if tokens is not None and (path in PATHS or path == KEYS):
-            return await tokens.respond(request)
+            return tokens.respond(request)
         if api is not None and path.startswith("/api/"):
-            return await api(request)
-        answer = await _health(request, checks)
-        return answer or _nothing(f"there is nothing at this address; the registry is at {below}")
+            return api(request)
+        return others(request)
 
     return respond
 

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -20,7 +21,6 @@ EVERY: Final[tuple[Header, ...]] = (
 _EVERY_LINE: Final = "".join(f"{name}: {value}\r\n" for name, value in EVERY)
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS: Final = frozenset({"connection", "content-length", "date", "keep-alive", "transfer-encoding", "x-request-id"})
-_NAMES: Final = 1024
 
 
 class Starts:
@@ -29,7 +29,6 @@ class Starts:
     def __init__(self) -> None:
         self._second = 0
         self._lines: dict[int, str] = {}
-        self._names: set[str] = set()
 
     def head(self, status: int, headers: Sequence[Header], request_id: str, framing: str) -> bytes:
         """A whole head.  Raises ValueError where a header would break out of its line or is ours to set."""
@@ -38,15 +37,7 @@ class Starts:
             self._second = second
             self._lines.clear()
         start = self._lines.get(status) or self._start(status)
-        names = self._names
-        for name, _ in headers:
-            if name not in names:
-                self._check(name)
-        fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
-        count = len(headers)
-        if fields.count("\n") != count or fields.count("\r") != count or "\0" in fields:
-            raise ValueError("a header of the answer holds a line break or NUL")
-        return f"{start}X-Request-Id: {request_id}\r\n{framing}{fields}\r\n".encode("latin-1")
+        return f"{start}X-Request-Id: {request_id}\r\n{framing}{_fields(tuple(headers))}\r\n".encode("latin-1")
 
     def _start(self, status: int) -> str:
         if not 200 <= status <= 599:
@@ -56,13 +47,25 @@ class Starts:
         self._lines[status] = line
         return line
 
-    def _check(self, name: str) -> None:
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(f"{name!a} is not the name of a header")
-        if name.lower() in _OURS:
-            raise ValueError(f"the header {name} is set by the server")
-        if len(self._names) < _NAMES:
-            self._names.add(name)
+
+@lru_cache(maxsize=512)
+def _fields(headers: tuple[Header, ...]) -> str:
+    """The lines of what handlers say; often it has been said before."""
+    for name, _ in headers:
+        _check(name)
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    count = len(headers)
+    if fields.count("\n") != count or fields.count("\r") != count or "\0" in fields:
+        raise ValueError("a header of the answer holds a line break or NUL")
+    return fields
+
+
+@lru_cache(maxsize=512)
+def _check(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!a} is not the name of a header")
+    if name.lower() in _OURS:
+        raise ValueError(f"the header {name} is set by the server")
 
 
 def is_bodiless(method: str, status: int) -> bool:

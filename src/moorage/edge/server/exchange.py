@@ -14,7 +14,7 @@ from contextvars import Context, copy_context
 from time import monotonic
 from typing import Any, final
 
-from moorage.edge.http import FileRange, Request, Response, render
+from moorage.edge.http import FileRange, Handler, Request, Response, render
 from moorage.edge.server import files
 from moorage.edge.server.answers import Measure, content_length, is_bodiless
 from moorage.edge.server.limits import MIB
@@ -23,6 +23,12 @@ from moorage.errors import Code, Interrupted, RegistryError
 
 CLIENT_GONE = 499
 """The status told to the observer where the client left before an answer; never sent."""
+
+
+def _step(handler: Handler, request: Request) -> tuple[Coroutine[Any, Any, Response], Any]:
+    """Go as far as the handler comes without waiting; gives what it waits for.  StopIteration has its answer."""
+    coroutine = handler(request)
+    return coroutine, coroutine.send(None)
 
 
 @types.coroutine
@@ -70,8 +76,7 @@ class Exchange:
         """Step the handler once.  In a context of its own, so that what it sets there stays with this request."""
         context = copy_context()
         try:
-            coroutine = self._wire.shared.handler(self.request)
-            awaited = context.run(coroutine.send, None)
+            coroutine, awaited = context.run(_step, self._wire.shared.handler, self.request)
         except StopIteration as done:
             self.answer(done.value)
         except (Interrupted, asyncio.CancelledError):

@@ -96,6 +96,9 @@ class Router:
         if request.method == "OPTIONS" and "allow" in error.detail:
             # What browsers ask before a request from another site; what they are told is in http.headers.
             return Response(200, _headers(error))
+        if error.code is Code.UNSUPPORTED and "allow" not in error.detail:
+            _, noun, _ = split(request.path[4:])
+            return render(error, ("Allow", ", ".join(sorted(self._rows[noun].methods.keys() - {request.method}))))
         if STATUS[error.code] >= 500:
             log.warning("a request failed", code=error.code.name, error=error.message, cause=str(error.__cause__))
         return render(error, *_headers(error), *self._challenged(request, error))
@@ -114,17 +117,28 @@ class Router:
             if error.code is Code.UNAUTHORIZED and scope is not None:
                 error.detail.setdefault("scope", scope())
             raise
+        self._note(request, identity)
+        return identity
+
+    def _recognise(self, request: Request) -> Identity | None:
+        """The same, where it is remembered."""
+        identity = self._rules.recognised(request.header("authorization"), request.peer, request.certificate)
+        if identity is not None:
+            self._note(request, identity)
+        return identity
+
+    def _note(self, request: Request, identity: Identity) -> None:
         request.facts["actor"] = identity.actor.name
         if self._meter is not None:
             self._meter.known(request, identity)
-        return identity
 
-    async def _dispatch(self, request: Request) -> Response:
+    def _dispatch(self, request: Request) -> Awaitable[Response]:
+        """The answer on its way.  Where everything is remembered, there is no step but the handler's own."""
         path = request.path[3:]
         if path in {"", "/"}:
-            return await self._ping(request)
+            return self._ping(request)
         if path in {"/_catalog", "/_catalog/"}:
-            return await self._list(request)
+            return self._list(request)
         name, noun, rest = split(path[1:])
         row = self._rows[noun]
         request.route = row.template
@@ -134,16 +148,32 @@ class Router:
         repository = RepositoryName.parse(name)
         request.facts = {"repo": name, "ref": rest}
         handler, action = found
-        identity = await self._identify(request, lambda: needed(repository, action))
+        identity = self._recognise(request)
+        permit = None if identity is None else self._rules.remembered(identity, repository, action)
+        if identity is None or permit is None:
+            return self._decide(request, identity, repository, found, rest)
+        return self._handle(handler, request, identity, rest, permit)
+
+    async def _decide(
+        self,
+        request: Request,
+        identity: Identity | None,
+        repository: RepositoryName,
+        wanted: tuple[Handler, Action],
+        rest: str,
+    ) -> Response:
+        handler, action = wanted
+        if identity is None:
+            identity = await self._identify(request, lambda: needed(repository, action))
         permit = await self._rules.permit(identity, repository, action)
+        return await self._handle(handler, request, identity, rest, permit)
+
+    def _handle(
+        self, handler: Handler, request: Request, identity: Identity, rest: str, permit: Permit
+    ) -> Awaitable[Response]:
         if self._meter is not None:
             self._meter.let_in(request, identity)
-        try:
-            return await handler(Call(self._registry, self._rules, request, identity, rest, permit, self._v2))
-        except RegistryError as error:
-            if error.code is not Code.UNSUPPORTED:
-                raise
-            return render(error, ("Allow", ", ".join(sorted(row.methods.keys() - {request.method}))))
+        return handler(Call(self._registry, self._rules, request, identity, rest, permit, self._v2))
 
     async def _list(self, request: Request) -> Response:
         request.route = "/v2/_catalog"
