@@ -23,7 +23,7 @@ class Memory:
     def __init__(self, generation: object) -> None:
         self.generation = generation
         self._identities: dict[str | Certificate, Identity] = {}
-        self._permits: dict[tuple[Identity, RepositoryName], Permit] = {}
+        self._permits: dict[tuple[Identity, str], Permit] = {}
 
     def identity(self, credentials: str | Certificate, now: float) -> Identity | None:
         """Whom a header or a certificate proved, until that expires; `now` in seconds since the epoch."""
@@ -37,9 +37,9 @@ class Memory:
         self._identities[credentials] = identity
 
     def permit(self, identity: Identity, repository: RepositoryName) -> Permit | None:
-        return self._permits.get((identity, repository))
+        return self._permits.get((identity, repository.value))
 
     def remember_permit(self, identity: Identity, permit: Permit) -> None:
         if len(self._permits) >= _MOST:
             self._permits.clear()
-        self._permits[identity, permit.repository] = permit
+        self._permits[identity, permit.repository.value] = permit

@@ -88,7 +88,7 @@ class OpenRules:
     """Whoever reaches the registry may do everything: for laboratories (`--open`)."""
 
     def __init__(self) -> None:
-        self._permits: dict[RepositoryName, Permit] = {}
+        self._permits: dict[str, Permit] = {}
 
     async def authenticate(self, _header: str | None, _peer: str, _: Certificate | None = None, /) -> Identity:
         return NOBODY
@@ -97,14 +97,14 @@ class OpenRules:
         return NOBODY
 
     def remembered(self, _identity: Identity, repository: RepositoryName, _action: Action, /) -> Permit | None:
-        return self._permits.get(repository)
+        return self._permits.get(repository.value)
 
     async def permit(self, identity: Identity, repository: RepositoryName, _action: Action, /) -> Permit:
-        found = self._permits.get(repository)
+        found = self._permits.get(repository.value)
         if found is None:
             if len(self._permits) > 8192:
                 self._permits.clear()
-            found = self._permits[repository] = Permit(identity.actor, repository, EVERYTHING, SEAL)
+            found = self._permits[repository.value] = Permit(identity.actor, repository, EVERYTHING, SEAL)
         return found
 
     async def permit_catalog(self, identity: Identity, /) -> CatalogPermit:
@@ -144,7 +144,8 @@ class Authority:
             memory = self._memory_now()
             identity = await self._identify(credentials, peer)
             memory.remember_identity(credentials, identity)
-            self._note(identity, peer)
+            if identity.token_id is not None:
+                self.notes.use(identity.token_id, identity.actor.name, peer)
         return identity
 
     def recognised(self, header: str | None, peer: str, certificate: Certificate | None = None, /) -> Identity | None:
@@ -157,12 +158,9 @@ class Authority:
         if identity.by_password and self._passwords is not None:
             # Or whoever has guessed too often could guess on among the passwords that are remembered.
             self._passwords.again(identity.actor.name, peer)
-        self._note(identity, peer)
-        return identity
-
-    def _note(self, identity: Identity, peer: str) -> None:
         if identity.token_id is not None:
             self.notes.use(identity.token_id, identity.actor.name, peer)
+        return identity
 
     async def _identify(self, credentials: str | Certificate, peer: str) -> Identity:
         if isinstance(credentials, Certificate):

@@ -23,8 +23,8 @@ async def get(call: Call) -> Response:
     linked = await (pull.blob_head if head else pull.blob)(call.registry, call.permit, digest)
     size = linked.blob.size
     headers = [
-        ("Docker-Content-Digest", str(digest)),
-        ("ETag", f'"{digest}"'),
+        ("Docker-Content-Digest", digest.text),
+        ("ETag", f'"{digest.text}"'),
         ("Accept-Ranges", "bytes"),
         ("Cache-Control", "max-age=31536000, immutable"),
     ]
@@ -35,7 +35,8 @@ async def get(call: Call) -> Response:
         return Response(200, headers, b"", size)
     parts = _wanted(call, digest, size)
     if parts is None:
-        return Response(200, headers, await _content(call, linked, ByteRange(0, size)))
+        small = linked.blob.content  # it came with the row
+        return Response(200, headers, small if small is not None else await _content(call, linked, ByteRange(0, size)))
     if len(parts) == 1:
         headers.append(("Content-Range", parts[0].content_range(size)))
         return Response(206, headers, await _content(call, linked, parts[0]))
