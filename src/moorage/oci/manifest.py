@@ -118,7 +118,7 @@ def _document(body: bytes) -> dict[str, Any]:
     if body.count(b",") + body.count(b"{") + body.count(b"[") > ELEMENTS:
         _invalid(f"it has more than {ELEMENTS} commas and opening brackets")
     try:
-        document = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+        document = _JSON.decode(body.decode())
         if b"\\u" in body:  # an escaped lone surrogate is no text; nothing after us could encode it
             json.dumps(document, ensure_ascii=False).encode()
     except UnicodeError:
@@ -150,6 +150,9 @@ def _integer(digits: str) -> int:
     if len(digits) > _DIGITS:
         raise ValueError(f"a number has {len(digits)} digits")
     return int(digits)
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
 
 
 def _check_spelling(found: dict[str, Any], where: str) -> None:
@@ -221,11 +224,13 @@ def _many(document: dict[str, Any], key: str, role: Role) -> Iterator[Descriptor
 def _descriptor(entry: object, role: Role, where: str) -> Descriptor:
     if not isinstance(entry, dict):
         _invalid(f"'{where}' is not a descriptor: an object with 'mediaType', 'digest' and 'size'")
-    _check_spelling(entry, f"in '{where}', ")
+    if not _NAMES.issuperset(entry):
+        _check_spelling(entry, f"in '{where}', ")
     media_type, digest, size = entry.get("mediaType"), entry.get("digest"), entry.get("size")
     if not isinstance(media_type, str) or not media_type:
         _invalid(f"'{where}' has no 'mediaType'")
-    _check_media_type(media_type, f"'mediaType' of '{where}'")
+    if not _is_media_type(media_type):
+        _invalid_media_type(f"'mediaType' of '{where}'")
     if not isinstance(digest, str):
         _invalid(f"'{where}' has no 'digest'")
     if type(size) is not int or not 0 <= size < 2**63:
@@ -249,10 +254,13 @@ def _platform(found: object) -> tuple[str, str] | None:
     return str(found.get("os", "")), str(found.get("architecture", ""))
 
 
-def _check_media_type(text: str, what: str) -> None:
+def _is_media_type(text: str) -> bool:
     """Any type may be named; but a database, a header or a terminal must be able to hold it."""
-    if len(text) > MEDIA_TYPE or not text.isprintable():
-        _invalid(f"{what} is no media type: it has control characters or more than {MEDIA_TYPE} characters")
+    return len(text) <= MEDIA_TYPE and text.isprintable()
+
+
+def _invalid_media_type(what: str) -> NoReturn:
+    _invalid(f"{what} is no media type: it has control characters or more than {MEDIA_TYPE} characters")
 
 
 def _artifact_type(document: dict[str, Any], media_type: str) -> str | None:
@@ -260,7 +268,8 @@ def _artifact_type(document: dict[str, Any], media_type: str) -> str | None:
     if named is not None and not isinstance(named, str):
         _invalid("'artifactType' is not a string")
     if named:
-        _check_media_type(named, "'artifactType'")
+        if not _is_media_type(named):
+            _invalid_media_type("'artifactType'")
         return named
     if media_type in mediatypes.INDEXES or media_type == mediatypes.OCI_ARTIFACT:
         return None
