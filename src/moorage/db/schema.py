@@ -16,8 +16,9 @@
     signing_keys                                   whose bearer tokens we believe
 
 Times are microseconds since the epoch, UTC.  Names, tags and digests compare as bytes in either dialect
-(`COLLATE "C"`), because pages of a list are cut by comparison.  Bytes are the last column of their table, so
-that rows are read without them.  Live tables have no `deleted_at`: deletion moves rows to the trash.
+(`COLLATE "C"`), because pages of a list are cut by comparison. Partial indexes have their condition in both, and name
+it here for SQLite alone: SQLAlchemy would import the other dialect too. Bytes are the last column of their table, so
+that rows are read without them. Live tables have no `deleted_at`: deletion moves rows to the trash.
 """
 
 from typing import Final
@@ -97,9 +98,7 @@ blobs: Final = Table(
     Column("damaged", Text),
     Column("content", LargeBinary),
     # Few ever are: this costs a push nothing.
-    Index(
-        "ix_blobs_damaged", "id", sqlite_where=text("damaged IS NOT NULL"), postgresql_where=text("damaged IS NOT NULL")
-    ),
+    Index("ix_blobs_damaged", "id", sqlite_where=text("damaged IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
@@ -139,7 +138,6 @@ manifests: Final = Table(
         "subject",
         "digest",
         sqlite_where=text("subject IS NOT NULL"),
-        postgresql_where=text("subject IS NOT NULL"),
     ),
     sqlite_autoincrement=True,
 )
@@ -163,7 +161,6 @@ edges: Final = Table(
         "repository_id",
         "digest",
         sqlite_where=text("blob_id IS NULL AND child_id IS NULL"),
-        postgresql_where=text("blob_id IS NULL AND child_id IS NULL"),
     ),
 )
 
