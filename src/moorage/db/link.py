@@ -44,9 +44,9 @@ class Link:
         self._raw.execute("BEGIN")
 
     def never_wait(self) -> None:
-        """Fail at once where somebody else has the lock, and leave the log's pages to other connections."""
-        self._raw.execute("PRAGMA busy_timeout=0")
-        self._raw.execute("PRAGMA wal_autocheckpoint=0")
+        """For small writes: fail at once where somebody else has the lock, leave the log's pages to others."""
+        for pragma in ("busy_timeout=0", "wal_autocheckpoint=0", "cache_size=-1024"):
+            self._raw.execute(f"PRAGMA {pragma}")
 
     @property
     def open(self) -> bool:
