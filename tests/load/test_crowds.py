@@ -121,8 +121,7 @@ def test_a_crowd_is_served_and_leaves_nothing_behind(begin: Callable[[], Server]
     usage.forget_peak(server.pid)
     with coming(who) as came:
         came.say("go")
-        pulls.for_a_while()  # everybody has come
-        assert files(server) > before + 1550
+        assert soon(lambda: files(server) > before + 1550), "not everybody has come"
         pulls.seconds = [[], []]
         others, began = used_by_others(), time.monotonic()
         for _ in range(WINDOWS if pause else 1):
