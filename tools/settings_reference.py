@@ -23,6 +23,7 @@ OURS = (
     "data",
     "database.",
     "gc.",
+    "http.accel",
     "http.allow",
     "http.debug.allow",
     "http.debug.deny",

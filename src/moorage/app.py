@@ -94,7 +94,7 @@ def build(settings: Settings) -> Application:
     jobs = _jobs(registry, settings, watch)
     meter = _meter(settings)
     doors = _doors(settings, registry, meter)
-    lists = V2(settings.catalog.maxentries, settings.tags.maxtags)
+    lists = V2(settings.catalog.maxentries, settings.tags.maxtags, settings.http.accel)
     router = Router(registry, doors.rules, ROWS, catalog, lists, doors.challenge, meter)
 
     async def database_check() -> None:

@@ -1,20 +1,16 @@
 """SEC-47: where a request ends.  We and every proxy in front must find it in the same place, or we close."""
 
 import json
-import shutil
 import socket
-import subprocess
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import httpx
 import pytest
 
 from tests import make
 from tests.conftest import Served, start, tool
+from tests.proxies import running
 from tests.security.attacker import connect, read_all, request, statuses, talk
 
 HIDDEN = b"GET /v2/smuggled/tags/list HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -232,41 +228,20 @@ backend registry
 
 @contextmanager
 def nginx(behind: int) -> Iterator[int]:
-    with _running(NGINX, lambda file, folder: [tool("nginx"), "-p", str(folder), "-c", str(file)], behind) as port:
+    with running(
+        lambda folder, port: NGINX.format(folder=folder, port=port, behind=behind),
+        lambda file, folder: [tool("nginx"), "-p", str(folder), "-c", str(file)],
+    ) as port:
         yield port
 
 
 @contextmanager
 def haproxy(behind: int) -> Iterator[int]:
-    with _running(HAPROXY, lambda file, _: [tool("haproxy"), "-db", "-f", str(file)], behind) as port:
+    with running(
+        lambda _, port: HAPROXY.format(port=port, behind=behind),
+        lambda file, _: [tool("haproxy"), "-db", "-f", str(file)],
+    ) as port:
         yield port
-
-
-@contextmanager
-def _running(config: str, command: Callable[[Path, Path], list[str]], behind: int) -> Iterator[int]:
-    folder = Path(tempfile.mkdtemp(prefix="moorage-proxy-"))
-    folder.chmod(0o755)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    file = folder / "proxy.conf"
-    file.write_text(config.format(folder=folder, port=port, behind=behind))
-    with (folder / "out").open("w") as out:
-        process = subprocess.Popen(command(file, folder), stdout=out, stderr=out)
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 5).close()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "out").read_text()
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

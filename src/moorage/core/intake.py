@@ -10,8 +10,8 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from threading import Lock
-from typing import Protocol, TypeVar, TypeVarTuple
+from threading import BoundedSemaphore, Lock
+from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 from moorage.core import room
 from moorage.core.registry import Registry
@@ -40,6 +40,9 @@ class Source(Protocol):
 Claim = Callable[[Upload], Upload]
 
 _PIECE = 1024 * 1024
+
+_CORES: Final = BoundedSemaphore(max(1, len(os.sched_getaffinity(0)) - 1))
+"""How many threads hash and write at a time: one core is left to the loop, for which everybody waits."""
 
 
 async def in_thread(work: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -132,8 +135,9 @@ class Intake:
                 self._hasher = digests.hasher(self._upload.digest.algorithm)
                 self._hasher.update(small)
                 self._appending.write(small)
-            self._appending.write(piece)
-            self._hasher.update(piece)
+            with _CORES:
+                self._appending.write(piece)
+                self._hasher.update(piece)
 
     def _close(self) -> None:
         with self._turn:

@@ -21,7 +21,7 @@ from moorage.oci.names import Reference, Tag
 from moorage.storage.store import Content, File
 from moorage.telemetry import logger
 
-__all__ = ["File", "Linked", "Manifest", "blob", "blob_head", "content", "manifest", "read_blob"]
+__all__ = ["File", "Linked", "Manifest", "blob", "blob_head", "content", "file_key", "manifest", "read_blob"]
 
 
 class Manifest(Protocol):
@@ -106,6 +106,20 @@ async def content(registry: Registry, linked: Linked, start: int, stop: int) -> 
         logger(__name__).error("a stored blob is damaged", digest=str(blob.digest), key=blob.key, error=reason)
         await _condemn(registry, blob, reason)
         raise _damaged(blob.digest) from error
+
+
+async def file_key(registry: Registry, linked: Linked) -> str | None:
+    """The key of a blob that lies in a file, for another program to send; None where it does not.
+
+    Raises as `content` does: the file has been looked at.
+    """
+    if linked.blob.key is None:
+        return None
+    found = await content(registry, linked, 0, linked.blob.size)
+    if not isinstance(found, File):
+        return None
+    os.close(found.fd)
+    return linked.blob.key
 
 
 async def _condemn(registry: Registry, blob: Blob, reason: str) -> None:

@@ -88,6 +88,8 @@ class Request:
     """What handlers want the access log to know: actor, repository, reference."""
     certificate: Certificate | None = None
     """What the client showed of itself in the TLS handshake, verified; None where that is to prove nothing."""
+    proxied: bool = False
+    """Whether a trusted proxy asks, for whomever."""
 
     def header(self, name: str) -> str | None:
         """The first value of a header, or None; `name` in lower case."""

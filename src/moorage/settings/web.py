@@ -68,6 +68,14 @@ def _prefix(value: str) -> str:
     return value
 
 
+def _accel(value: str) -> str:
+    if not re.fullmatch(r"(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+", value):
+        raise ValueError(
+            f"must be the path of a location of nginx, without a slash at its end: '/stored', not '{value}'"
+        )
+    return value
+
+
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network(value, strict=False)) for value in values)
 
@@ -222,6 +230,9 @@ class HTTP(Section):
     trusted_proxies: Annotated[Names, AfterValidator(_proxies)] = ()
     """The reverse proxies whose X-Forwarded headers are believed: addresses, networks, or unix for those that come
     over a unix socket."""
+    accel: Annotated[str, AfterValidator(_accel)] | None = None
+    """Let nginx send what lies in files: the path of its internal location for them, such as /stored. Trusted proxies
+    then get X-Accel-Redirect and no bytes. Unset: the registry sends them."""
 
     @model_validator(mode="after")
     def _address_fits_net(self) -> "HTTP":
@@ -232,6 +243,12 @@ class HTTP(Section):
                 raise ValueError(f"`addr` {reason}") from None
         elif not self.addr.startswith("/"):
             raise ValueError(f"needs the absolute path of a socket in `addr` where `net` is unix, not '{self.addr}'")
+        return self
+
+    @model_validator(mode="after")
+    def _accelerated_by_somebody(self) -> "HTTP":
+        if self.accel is not None and not self.trusted_proxies:
+            raise ValueError("needs the nginx that `accel` is for in `trusted_proxies`")
         return self
 
     @property

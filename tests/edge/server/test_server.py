@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -238,6 +239,45 @@ async def test_a_file_is_sent_whole_and_half_a_download_leaves_no_file_open() ->
             if not server.connections:
                 break
         assert open_files() <= before
+
+
+async def test_uploads_that_bring_little_hold_up_none_that_brings_much() -> None:
+    """There are more of them than large buffers, and each has begun as if it deserved one."""
+
+    async def dribble(port: int) -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(put(bytes(400_000), "Content-Length: 3000000"))
+            while True:
+                await asyncio.sleep(0.1)
+                writer.write(b"x")
+        finally:
+            writer.transport.abort()
+
+    async with serving() as (_, port):
+        slow = [asyncio.create_task(dribble(port)) for _ in range(50)]
+        await asyncio.sleep(0.3)
+        for _ in range(3):
+            answer = await talk(port, put(bytes(3 * MIB), f"Content-Length: {3 * MIB}"))
+            assert answer.partition(b"\r\n\r\n")[2] == bytes(3 * MIB)
+        for one in slow:
+            one.cancel()
+        await asyncio.wait(slow)
+
+
+async def test_a_client_that_takes_little_by_little_gets_all_the_time_it_wants() -> None:
+    """More lies in the kernel than it takes in `send_seconds`, so that nothing further can be sent meanwhile."""
+    limits = Limits(send_seconds=1)
+    loop = asyncio.get_running_loop()
+    async with serving(limits=limits) as (_, port):
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+            one.setblocking(False)
+            await loop.sock_connect(one, ("127.0.0.1", port))
+            await loop.sock_sendall(one, get("/file/64"))
+            for _ in range(40):
+                assert await loop.sock_recv(one, 16 * 1024)
+                await asyncio.sleep(limits.send_seconds / 10)
 
 
 async def test_a_handler_learns_that_its_client_left() -> None:

@@ -7,11 +7,12 @@ from moorage.edge.server.targets import read_target
 
 
 def address(request: Request, target: bytes, version: str, noted: Noted, trust: Trust, *, trusted: bool) -> None:
-    """Set path, query, peer, scheme and Host of a request whose peer is the other end of its connection.
+    """Set path, query, peer, scheme, Host and `proxied` of a request whose peer is the other end of its connection.
 
     `trusted` says whether that is a proxy of ours.  Raises REQUEST_INVALID.
     """
     check_host(version, noted)
+    request.proxied = trusted
     request.path, request.query, host = read_target(target)
     if not FORWARDED.isdisjoint(noted):
         if trusted:

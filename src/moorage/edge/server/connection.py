@@ -26,6 +26,7 @@ from moorage.edge.server.exchange import Exchange
 from moorage.edge.server.framing import body_length, expects_continue
 from moorage.edge.server.heads import HeadReader
 from moorage.edge.server.intake import Intake
+from moorage.edge.server.kernel import untaken
 from moorage.edge.server.limits import KIB, MIB
 from moorage.edge.server.wire import NEVER, Shared, log
 from moorage.errors import Code, RegistryError
@@ -93,6 +94,7 @@ class Connection(HeadReader):
         self._eof = False
         self._dropped = 0
         self._unsent = 0
+        """How much of an answer the client had not taken when that was last looked at."""
 
     # The transport's side
 
@@ -162,7 +164,6 @@ class Connection(HeadReader):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._unsent = self.transport.get_write_buffer_size()
         self.flush_by = self.loop.time() + self.shared.limits.send_seconds
 
     def resume_writing(self) -> None:
@@ -322,11 +323,17 @@ class Connection(HeadReader):
         if self._continue:
             self._continue = False
             self.transport.write(CONTINUE)
-        self._deadline = self.loop.time() + self._patience
         if self._intake is None and self._is_large():
             assert self._body is not None
             self._intake = Intake(self, self._body, self.shared.pool, self._left, self._chunks)
             self.transport.set_protocol(self._intake)
+        if self._intake is None or self._intake.begin():
+            self.body_goes_on()
+        else:
+            self.flow.pause_reading()
+
+    def body_goes_on(self) -> None:
+        self._deadline = self.loop.time() + self._patience
         self.flow.resume_reading()
 
     def body_taken(self) -> None:
@@ -460,8 +467,8 @@ class Connection(HeadReader):
 
     def check(self, now: float) -> None:
         """Called in the server's rhythm: has the client's time run out?"""
-        if now > self.flush_by:
-            self._not_taken(now)
+        if self.flush_by != NEVER:
+            self._check_taken(now)
         if now <= self._deadline:
             return
         self._deadline = NEVER
@@ -474,12 +481,13 @@ class Connection(HeadReader):
         else:
             self.transport.close()
 
-    def _not_taken(self, now: float) -> None:
-        size = self.transport.get_write_buffer_size()
-        if size and size < self._unsent:
-            self._unsent = size
+    def _check_taken(self, now: float) -> None:
+        """Cut a client that takes nothing of its answer.  One that takes little wants it all the same."""
+        unsent = self.transport.get_write_buffer_size() + untaken(self.transport)
+        if unsent != self._unsent:
+            self._unsent = unsent
             self.flush_by = now + self.shared.limits.send_seconds
-        else:
+        elif now > self.flush_by:
             log.info("a client takes nothing of its answer: cut", peer=self._peer)
             self.cut()
 

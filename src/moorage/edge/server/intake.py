@@ -2,7 +2,8 @@
 
 While one is under way this little protocol stands in for the connection's: the transport receives into a
 pooled buffer, never past a known end, and pauses while the handler works.  Of a chunked body the framing is
-squeezed out where it lies.
+squeezed out where it lies.  Where there are more uploads than buffers, those whose bytes pile up in the kernel
+take turns: a turn in small pieces would cost each of them, and the loop, many times as much.
 """
 
 import asyncio
@@ -12,12 +13,13 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from moorage.edge.server.bodies import Incoming
 from moorage.edge.server.chunks import Chunks
+from moorage.edge.server.kernel import unread
 from moorage.edge.server.limits import KIB
-from moorage.edge.server.pool import Pool
+from moorage.edge.server.pool import SMALL, Pool
 from moorage.errors import RegistryError
 
 SILENCE: Final = 0.5
-"""After so many seconds without a byte a partly filled buffer is handed over: a slow client hoards none."""
+"""After so many seconds without a byte, or while others wait, a partly filled buffer is handed over."""
 _FRAMED: Final = 256 * KIB
 """The most that is received at once of a chunked body: tiny chunks take long to squeeze out, and others wait."""
 
@@ -26,10 +28,12 @@ class Host(Protocol):
     """The connection whose place is taken for a while."""
 
     loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
     flow: FlowControl
 
     def body_arrives(self, count: int) -> None: ...
     def body_pauses(self) -> None: ...
+    def body_goes_on(self) -> None: ...
     def intake_ended(self, rest: bytes) -> None: ...
     def intake_failed(self, error: RegistryError) -> None: ...
     def eof_received(self) -> bool | None: ...
@@ -54,14 +58,32 @@ class Intake(asyncio.BufferedProtocol):
         self._heard = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    def begin(self) -> bool:
+        """Get ready to receive.  False where that has to wait for a buffer: it will be lent, and the host told."""
+        if self._buffer is None and unread(self._host.transport) >= SMALL:
+            buffer = self._pool.take()
+            if buffer is None:
+                self._pool.wait(self)
+                return False
+            self._use(buffer)
+        return True
+
+    def lend(self, buffer: bytearray, /) -> None:
+        self._use(buffer)
+        self._host.body_goes_on()
+
+    def _use(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+        self._filled = self._heard = 0
+        size = len(buffer)
+        self._end = size if self._chunks is not None else min(size, self.left)
+        self._timer = self._host.loop.call_later(SILENCE, self._silence)
+
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
         """Called when there is something to receive: who sends nothing holds no buffer."""
         if self._buffer is None:
-            self._buffer = self._pool.take()
-            self._filled = self._heard = 0
-            size = len(self._buffer)
-            self._end = size if self._chunks is not None else min(size, self.left)
-            self._timer = self._host.loop.call_later(SILENCE, self._silence)
+            self._use(self._pool.take() or bytearray(SMALL))
+        assert self._buffer is not None
         end = self._end if self._chunks is None else min(self._end, self._filled + _FRAMED)
         return memoryview(self._buffer)[self._filled : end]
 
@@ -91,7 +113,7 @@ class Intake(asyncio.BufferedProtocol):
             self._hand_over()
 
     def _silence(self) -> None:
-        if self._filled > self._heard:
+        if self._filled > self._heard and not self._pool.wanted:
             self._heard = self._filled
             self._timer = self._host.loop.call_later(SILENCE, self._silence)
         elif self._filled:
@@ -117,6 +139,7 @@ class Intake(asyncio.BufferedProtocol):
                 self._pool.put(buffer)
 
     def _release(self) -> bytearray | None:
+        self._pool.forgo(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

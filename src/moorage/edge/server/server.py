@@ -1,8 +1,10 @@
 """The server: listens, keeps the connections' time, and knows how to stop."""
 
 import asyncio
+import ctypes
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import final
 
 from uvicorn.server import ServerState
@@ -110,6 +112,8 @@ class Server:
         self._clock = loop.call_later(self.limits.tick, self._tick, loop)
         for connection in self._connections():
             connection.check(now)
+        if self._shared.pool.shrink():
+            self._shared.readers.submit(_give_memory_back)
 
     def _connections(self) -> list[Connection]:
         return [one for one in self._state.connections if isinstance(one, Connection)]
@@ -152,3 +156,9 @@ class Server:
         for server in self._listening:
             server.close()
         self._listening.clear()
+
+
+def _give_memory_back() -> None:
+    """A crowd has left: let the system have the pages that what is left of the heap lies between."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import AsyncIterator
+from typing import Final
 
 from moorage.core import delete as deeds
 from moorage.core import pull
@@ -15,6 +16,8 @@ from moorage.oci import ranges
 from moorage.oci.digest import Digest
 from moorage.oci.ranges import ByteRange
 
+_ACCEPT_RANGES: Final = ("Accept-Ranges", "bytes")
+
 
 async def get(call: Call) -> Response:
     """end-2: a blob, or parts of it."""
@@ -25,7 +28,7 @@ async def get(call: Call) -> Response:
     headers = [
         ("Docker-Content-Digest", digest.text),
         ("ETag", f'"{digest.text}"'),
-        ("Accept-Ranges", "bytes"),
+        _ACCEPT_RANGES,
         ("Cache-Control", "max-age=31536000, immutable"),
     ]
     if unchanged(call.request, digest):
@@ -34,6 +37,12 @@ async def get(call: Call) -> Response:
     if head:
         return Response(200, headers, b"", size)
     parts = _wanted(call, digest, size)
+    if call.settings.accel is not None and call.request.proxied:
+        key = await pull.file_key(call.registry, linked)
+        if key is not None:
+            # Parts are the proxy's business: it knows which are wanted, and says by itself that they can be had.
+            headers.remove(_ACCEPT_RANGES)
+            return Response(200, [*headers, ("X-Accel-Redirect", f"{call.settings.accel}/{key}")])
     if parts is None:
         small = linked.blob.content  # it came with the row
         return Response(200, headers, small if small is not None else await _content(call, linked, ByteRange(0, size)))

@@ -49,6 +49,8 @@ class V2:
 
     catalog_most: int = 1000
     tags_most: int = 1000
+    accel: str | None = None
+    """Below which path of its own a trusted proxy finds the stored files and sends them; None where it does not."""
     large_manifests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE_MANIFESTS))
     """Places for large manifests on their way in."""
 
