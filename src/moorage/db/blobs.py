@@ -107,9 +107,11 @@ _FORGET_KEPT: Final = Prepared(
     )
 )
 _ADD: Final = Prepared(
-    lambda dialect: insert(
-        dialect, blobs, "digest", "size", "storage_key", "content", "created_at"
-    ).on_conflict_do_nothing(index_elements=[blobs.c.digest])
+    lambda dialect: (
+        insert(dialect, blobs, "digest", "size", "storage_key", "content", "created_at")
+        .on_conflict_do_nothing(index_elements=[blobs.c.digest])
+        .returning(blobs.c.id)
+    )
 )
 _HOLD: Final = Prepared(select(blobs.c.id).where(blobs.c.digest == bindparam("digest")).with_for_update(key_share=True))
 _BIND: Final = Prepared(
@@ -222,17 +224,18 @@ def heal(tx: Tx, blob: Blob, size: int, key: str | None, content: bytes | None) 
 def add(tx: Tx, digest: Digest, size: int, key: str | None, content: bytes | None, now: int) -> Blob:
     """Make the blob known, unless it is already; compare `key` to learn whose bytes it has."""
     row = {"digest": str(digest), "size": size, "storage_key": key, "content": content, "created_at": now}
-    _ADD.run(tx, **row)
-    if tx.dialect != "sqlite":
-        # The collector may be about to take an old row of this digest: wait for it, then look again.
-        _HOLD.all(tx, digest=str(digest))
-    found = stored(tx, digest)
-    if found is None:
-        _ADD.run(tx, **row)
+    made = _ADD.one(tx, **row)
+    if made is None:
+        if tx.dialect != "sqlite":
+            # The collector may be about to take an old row of this digest: wait for it, then look again.
+            _HOLD.all(tx, digest=str(digest))
         found = stored(tx, digest)
-        if found is None:
+        if found is not None:
+            return found
+        made = _ADD.one(tx, **row)
+        if made is None:
             raise LookupError(f"blob {digest} was neither found nor made")
-    return found
+    return Blob(made[0], digest, size, key)
 
 
 def link(tx: Tx, repository: Repository, blob: Blob, now: int, leased_until: int) -> None:
