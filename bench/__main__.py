@@ -64,7 +64,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--peers", default="", metavar="NAME,…", help=f"only some of {', '.join(peer.name for peer in PEERS)}")
     add("--peer", action="append", type=another, default=[], metavar="NAME='COMMAND with {port} and {dir}'",
         help="another registry, which is to serve on that port out of that folder")  # fmt: skip
-    add("--full", action="store_true", help="100,000 tags for peers too (minutes more)")
+    add("--full", action="store_true", help="as many tags and repositories for peers too (many minutes more)")
     add("--pin", action="store_true", help="servers on core 0, clients on the others")
     add("--quick", action="store_true", help="less of everything, in one round: two minutes, rough figures")
     add("--tiny", action="store_true", help="very little of everything: does it work? Figures mean nothing")

@@ -61,8 +61,8 @@ def _line(row: Row, peers: Sequence[Peer]) -> list[str]:
     if len(peers) > 1:
         line += [_NONE] * 3
         if mine and theirs:
-            each = ratios(mine, theirs, unit) or [0.0]
-            line[-3:-1] = [f"**{_short(median(each))}**", f"{_short(min(each))}-{_short(max(each))}"]
+            if each := ratios(mine, theirs, unit):
+                line[-3:-1] = [f"**{_short(median(each))}**", f"{_short(min(each))}-{_short(max(each))}"]
             line[-1] = _wall(mine, theirs, unit)
     if not any(one.peak for samples in row.samples.values() for one in samples):
         return [*line, _NONE]
@@ -96,8 +96,8 @@ def _cell(samples: Sequence[Sample] | None, unit: Unit) -> str:
 
 
 def _short(number: float) -> str:
-    """Three digits that count."""
-    if number >= 100:
+    """Three digits that count; what is whole stays so."""
+    if number >= 100 or number == int(number):
         return f"{number:,.0f}"
     return f"{number:.1f}" if number >= 10 else f"{number:.3f}" if number < 0.1 else f"{number:.2f}"
 

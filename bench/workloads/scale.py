@@ -22,7 +22,13 @@ class Scale:
     repositories: tuple[int, ...] = (1, 1_000, 10_000, 100_000, 1_000_000)
     """Tags that repositories have before."""
     shared: int = 10_000
-    """The most tags that peers get too; above, only Moorage."""
+    """The most tags and repositories that peers get too; above, only Moorage."""
+    catalog: int = 100_000
+    """Repositories."""
+    manifests: int = 10_000
+    """Manifests in the repository whose referrers are asked for."""
+    idle: float = 5.0
+    """Seconds in which nobody asks for anything."""
     crowd: int = 32
     crowd_blob: int = 256 * MIB
     users: int = 100_000
@@ -37,6 +43,8 @@ QUICK = Scale(
     images=5,
     tags=15,
     repositories=(1, 1_000, 10_000),
+    catalog=10_000,
+    idle=2.0,
     crowd=8,
     crowd_blob=64 * MIB,
     users=10_000,
@@ -54,6 +62,9 @@ TINY = Scale(
     tags=2,
     repositories=(1, 300),
     shared=300,
+    catalog=300,
+    manifests=100,
+    idle=0.3,
     crowd=4,
     crowd_blob=4 * MIB,
     users=100,

@@ -1,10 +1,11 @@
 """The requests that clients make, and the checks that what came back is what was pushed."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from bench.content import MANIFEST, Blob, Image, digest_of
-from bench.load import Load, has_wrk, repeat, wrk
+from bench.load import Load, clients, has_wrk, repeat, wrk
 from bench.servers import Server
 from bench.wire import Connection, Wrong, chunked, request
 
@@ -80,3 +81,18 @@ def small_gets(
     if has_wrk():
         return partial(wrk, server.port, target, headers, connections, seconds)
     return partial(repeat, server.port, request("GET", target, server.port, headers), length, connections, seconds)
+
+
+def gets(server: Server, target: str, wanted: bytes, seconds: float) -> Callable[[], Load]:
+    """The same GET over one connection, at least once: for answers that may take longer than a sample."""
+
+    def client() -> float:
+        stop, done = time.monotonic() + seconds, 0
+        with server.connect() as connection:
+            while not done or time.monotonic() < stop:
+                if connection.ask("GET", target).want(200).body != wanted:
+                    raise Wrong(f"{target} is answered in two ways")
+                done += 1
+        return done
+
+    return lambda: clients([client])

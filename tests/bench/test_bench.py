@@ -162,7 +162,7 @@ def test_a_tiny_round_fills_every_row_and_leaves_no_data(tmp_path: Path, capsys:
     for row in rows:
         (sample,) = row["samples"][US.name]
         assert sample["ops"] > 0
-        assert sample[{"durability": "syncs", "access": "cpu"}.get(row["stage"], "peak")] > 0
+        assert sample[{"durability": "amount", "access": "cpu"}.get(row["stage"], "peak")] > 0
         assert row["medians"][US.name] > 0
         assert row["workload"] in printed
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".svg"}
