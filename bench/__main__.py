@@ -17,6 +17,7 @@ from bench.rounds import Run
 from bench.servers import PEERS, ROOT, Peer, another
 from bench.wire import Wrong
 from bench.workloads import stages
+from bench.workloads.reuse import has_crane
 from bench.workloads.scale import QUICK, TINY, Scale
 
 
@@ -86,6 +87,8 @@ def _present(wanted: str, others: Sequence[Peer]) -> list[Peer]:
             print(f"{peer.title} is left out, for want of {peer.command[0]}: {peer.install}", file=sys.stderr)
     if not has_strace():
         print("strace is missing (apt-get install strace): syncs are not counted", file=sys.stderr)
+    if not has_crane():
+        print("crane is missing (make clients): it is not asked what it takes to push again", file=sys.stderr)
     if not has_wrk():
         print("wrk is missing (apt-get install wrk): small reads come from a slower client", file=sys.stderr)
     return [peer for peer in peers if peer.installed] or sys.exit("there is nobody to measure")

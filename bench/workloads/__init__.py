@@ -9,6 +9,7 @@ from bench.workloads.footprint import footprint
 from bench.workloads.pull import pull
 from bench.workloads.push import push
 from bench.workloads.referrers import referrers
+from bench.workloads.reuse import reuse
 from bench.workloads.scale import Scale
 from bench.workloads.tags import tags
 
@@ -22,6 +23,7 @@ def stages(scale: Scale) -> list[Stage]:
         tags(scale),
         *catalogs(scale),
         referrers(scale),
+        reuse(),
         durability(),
         footprint(),
         crowd(scale),

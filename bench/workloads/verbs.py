@@ -55,6 +55,15 @@ def push_image(connection: Connection, name: str, tag: str, image: Image) -> Non
     push_manifest(connection, name, tag, image.manifest)
 
 
+def push_mounting(connection: Connection, name: str, tag: str, image: Image) -> None:
+    """Ask for every blob as one that some repository has, which is not named; send what is not given."""
+    for blob in image.blobs:
+        answer = connection.ask("POST", f"/v2/{name}/blobs/uploads/?mount={blob.digest}")
+        if answer.status != 201:
+            _finish(connection, answer.want(202).location(), blob, blob.shared, blob.own)
+    push_manifest(connection, name, tag, image.manifest)
+
+
 def push_manifest(connection: Connection, name: str, tag: str, manifest: bytes) -> None:
     connection.ask("PUT", f"/v2/{name}/manifests/{tag}", (("Content-Type", MANIFEST),), manifest).want(201)
 
