@@ -92,7 +92,8 @@ def _cell(samples: Sequence[Sample] | None, unit: Unit) -> str:
     figures = [unit.figure(one) for one in samples]
     middle = median(figures)
     spread = f" ±{(max(figures) - min(figures)) / 2 / middle:.0%}" if len(figures) > 1 and middle else ""
-    return f"{_short(middle)}{spread}"
+    more = "> " if any(one.unfinished for one in samples) else ""
+    return f"{more}{_short(middle)}{spread}"
 
 
 def _short(number: float) -> str:

@@ -41,6 +41,8 @@ class Sample:
     """Cores that programs without a part in this kept busy meanwhile."""
     amount: float = 0.0
     """What was counted, where that is the measure: syncs, requests, bytes, how many times as slow."""
+    unfinished: bool = False
+    """Whether patience ended before it did: it takes longer."""
 
 
 class Unit(Enum):

@@ -3,6 +3,7 @@
 from bench.rounds import Stage
 from bench.workloads.access import access
 from bench.workloads.catalog import catalogs
+from bench.workloads.collection import collection
 from bench.workloads.crowd import crowd
 from bench.workloads.durability import durability
 from bench.workloads.footprint import footprint
@@ -23,6 +24,7 @@ def stages(scale: Scale) -> list[Stage]:
         tags(scale),
         *catalogs(scale),
         referrers(scale),
+        collection(scale),
         reuse(),
         durability(),
         footprint(),

@@ -29,6 +29,11 @@ class Scale:
     """Manifests in the repository whose referrers are asked for."""
     idle: float = 5.0
     """Seconds in which nobody asks for anything."""
+    blobs: int = 1_000_000
+    """Blobs among which some are dead."""
+    dead: int = 6_000
+    calm: float = 5.0
+    """Seconds of pulls to which those beside the collector are compared."""
     crowd: int = 32
     crowd_blob: int = 256 * MIB
     users: int = 100_000
@@ -45,6 +50,9 @@ QUICK = Scale(
     repositories=(1, 1_000, 10_000),
     catalog=10_000,
     idle=2.0,
+    blobs=100_000,
+    dead=600,
+    calm=2.0,
     crowd=8,
     crowd_blob=64 * MIB,
     users=10_000,
@@ -65,6 +73,9 @@ TINY = Scale(
     catalog=300,
     manifests=100,
     idle=0.3,
+    blobs=1_000,
+    dead=60,
+    calm=1.0,
     crowd=4,
     crowd_blob=4 * MIB,
     users=100,
