@@ -65,6 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = _pass  # noqa: N815 - http.server calls them so
 
+    def log_message(self, *_: object) -> None:
+        """Clients that try TLS first are no news."""
+
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -43,6 +43,11 @@ storage: {{filesystem: {{rootdirectory: {data}}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
 
+_ZOT: Final = """\
+{{"storage": {{"rootDirectory": "{data}"}},
+ "http": {{"address": "127.0.0.1", "port": "{port}"}},
+ "log": {{"level": "error"}}}}
+"""
 
 _NGINX: Final = """\
 daemon off;
@@ -224,6 +229,22 @@ def _peers() -> tuple[Peer, ...]:
             ("nginx", "-v"),
             "apt-get install nginx-light",
             files_only=True,
+        ),
+        Peer(
+            "olareg",
+            "olareg",
+            ("olareg", "serve", "--dir", "{dir}", "--port", "{port}", "--verbosity", "error"),
+            "",
+            ("olareg", "version"),
+            "go install github.com/olareg/olareg/cmd/olareg@latest",
+        ),
+        Peer(
+            "zot",
+            "zot",
+            ("zot", "serve", "{config}"),
+            _ZOT,
+            ("zot", "--version"),
+            "go install zotregistry.dev/zot/v2/cmd/zot@latest (without tags it is the minimal one)",
         ),
         Peer(
             "docker-registry",

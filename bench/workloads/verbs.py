@@ -48,10 +48,12 @@ def chunked_pusher(like: Blob) -> Pusher:
 
 
 def push_image(connection: Connection, name: str, tag: str, image: Image) -> None:
-    """As docker does: HEAD, POST, PATCH, PUT for every blob, then the manifest."""
+    """As docker does: HEAD, POST, PATCH, PUT for every blob that is not there, then the manifest."""
     for blob in image.blobs:
-        connection.ask("HEAD", f"/v2/{name}/blobs/{blob.digest}").want(404)
-        push_patch(connection, name, blob)
+        answer = connection.ask("HEAD", f"/v2/{name}/blobs/{blob.digest}")
+        if answer.status != 200:
+            answer.want(404)
+            push_patch(connection, name, blob)
     push_manifest(connection, name, tag, image.manifest)
 
 
