@@ -1,5 +1,6 @@
 """Moorage's rows: copies of those that a push has written."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -42,9 +43,10 @@ def tags(data: Path, repository: str, names: Sequence[str]) -> None:
 
 
 def repositories(data: Path, repository: str, names: Sequence[str]) -> None:
-    """Whole ones: each holds the blobs, the manifest and the tag."""
+    """Whole ones: each holds the blobs, the one manifest and the tag."""
     with database(data) as rows:
         seed = {"seed": identity(rows, repository)}
+        (seed["last"],) = rows.execute("SELECT max(id) FROM repositories").fetchone()
         kept = columns(rows, "repositories", "id", "name")
         rows.executemany(
             f"INSERT INTO repositories (name, {kept}) SELECT ?, {kept} FROM repositories WHERE id = ?",
@@ -54,7 +56,7 @@ def repositories(data: Path, repository: str, names: Sequence[str]) -> None:
             kept = columns(rows, table, "id", "repository_id")
             rows.execute(
                 f"INSERT INTO {table} (repository_id, {kept}) "
-                f"SELECT new.id, {kept} FROM (SELECT id FROM repositories WHERE id > :seed) new, "
+                f"SELECT new.id, {kept} FROM (SELECT id FROM repositories WHERE id > :last) new, "
                 f"(SELECT {kept} FROM {table} WHERE repository_id = :seed)",
                 seed,
             )
@@ -63,7 +65,7 @@ def repositories(data: Path, repository: str, names: Sequence[str]) -> None:
             rows.execute(
                 f"INSERT INTO {table} (repository_id, manifest_id, {kept}) "
                 f"SELECT new.repository_id, new.id, {kept} "
-                "FROM (SELECT id, repository_id FROM manifests WHERE repository_id > :seed) new, "
+                "FROM (SELECT id, repository_id FROM manifests WHERE repository_id > :last) new, "
                 f"(SELECT {kept} FROM {table} WHERE repository_id = :seed)",
                 seed,
             )
@@ -83,14 +85,14 @@ def manifests(data: Path, repository: str, wanted: Sequence[Manifest]) -> None:
     """Further manifests; a subject comes before what refers to it."""
     with database(data) as rows:
         owner = identity(rows, repository)
-        own = ("id", "digest", "size", "subject", "content")
+        own = ("id", "digest", "size", "subject", "annotations", "content")
         kept = columns(rows, "manifests", *own)
         edges = columns(rows, "edges", "manifest_id", "digest", "child_id")
         for one in wanted:
             new = rows.execute(
-                f"INSERT INTO manifests (digest, size, subject, content, {kept}) SELECT ?, ?, ?, ?, {kept} "
-                "FROM manifests WHERE repository_id = ? AND digest = ? RETURNING id",
-                (one.digest, len(one.content), one.subject, one.content, owner, one.like),
+                f"INSERT INTO manifests (digest, size, subject, annotations, content, {kept}) SELECT ?, ?, ?, ?, ?, "
+                f"{kept} FROM manifests WHERE repository_id = ? AND digest = ? RETURNING id",
+                (one.digest, len(one.content), one.subject, _annotations(one.content), one.content, owner, one.like),
             ).fetchone()
             rows.execute(
                 f"INSERT INTO edges (manifest_id, digest, child_id, {edges}) SELECT :new, "
@@ -100,6 +102,11 @@ def manifests(data: Path, repository: str, wanted: Sequence[Manifest]) -> None:
                 "(SELECT id FROM manifests WHERE repository_id = :owner AND digest = :like)",
                 {"new": new[0], "subject": one.subject, "owner": owner, "like": one.like},
             )
+
+
+def _annotations(content: bytes) -> str | None:
+    found = json.loads(content).get("annotations")
+    return json.dumps(found) if found else None
 
 
 SEEDS: Final = Seeds(tags, repositories)

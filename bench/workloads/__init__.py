@@ -9,6 +9,7 @@ from bench.workloads.durability import durability
 from bench.workloads.footprint import footprint
 from bench.workloads.pull import pull
 from bench.workloads.push import push
+from bench.workloads.rate import rate
 from bench.workloads.referrers import referrers
 from bench.workloads.reuse import reuse
 from bench.workloads.scale import Scale
@@ -20,6 +21,7 @@ __all__ = ["Scale", "stages"]
 def stages(scale: Scale) -> list[Stage]:
     return [
         pull(scale),
+        rate(scale),
         push(scale),
         tags(scale),
         *catalogs(scale),
