@@ -15,10 +15,14 @@ from bench.load import has_wrk
 from bench.report import document, machine, notes, table
 from bench.rounds import Run
 from bench.servers import PEERS, ROOT, Peer, another
+from bench.shares import shares
 from bench.wire import Wrong
 from bench.workloads import stages
 from bench.workloads.reuse import has_crane
 from bench.workloads.scale import QUICK, TINY, Scale
+
+_PROFILED = 10
+"""Seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,9 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for workload in stage.workloads:
                 print(f"{stage.name:10} {workload.title}")
         return 0
+    options.results.mkdir(parents=True, exist_ok=True)
+    if options.profile:
+        with tempfile.TemporaryDirectory(prefix="run-", dir=options.results) as folder:
+            print(shares(Path(folder), _PROFILED))
+        return 0
     peers = _present(options.peers, options.peer)
     _pin(options.pin)
-    options.results.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="run-", dir=options.results) as folder:
@@ -69,6 +77,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--pin", action="store_true", help="servers on core 0, clients on the others")
     add("--quick", action="store_true", help="less of everything, in one round: two minutes, rough figures")
     add("--tiny", action="store_true", help="very little of everything: does it work? Figures mean nothing")
+    add("--profile", action="store_true", help="where the time of one small read goes, instead of everything else")
     add("--list", action="store_true", help="say what would be measured")
     add("--results", type=Path, default=ROOT / "results", metavar="FOLDER", help="where data and results go (results)")
     return parser.parse_args(arguments)
