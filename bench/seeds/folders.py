@@ -24,9 +24,10 @@ def tags(data: Path, repository: str, names: Sequence[str]) -> None:
 
 
 def repositories(data: Path, _repository: str, names: Sequence[str]) -> None:
-    """Empty ones: the catalog lists whatever has a folder for layers, and opens none."""
+    """Empty ones: catalogs list whatever has a folder for layers (2.8) or manifests (v3), and open none."""
     for name in names:
-        (_repositories_of(data) / name / "_layers").mkdir(parents=True)
+        for folder in ("_layers", "_manifests"):
+            (_repositories_of(data) / name / folder).mkdir(parents=True)
 
 
 SEEDS: Final = Seeds(tags, repositories)

@@ -20,7 +20,7 @@ _SETTLED = 2.0
 
 
 def catalogs(scale: Scale) -> list[Stage]:
-    """One that peers have too, whose folders take long to make and remove, and a larger one of ours."""
+    """One that peers have too, whose folders take long to make and to remove, and a larger one of ours."""
     ours = frozenset({PEERS[0].name})
     seeded = frozenset(peer.name for peer in PEERS if peer.seeds is not None)
     sizes = sorted({min(scale.shared, scale.catalog), scale.catalog})
