@@ -85,11 +85,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _present(wanted: str, others: Sequence[Peer]) -> list[Peer]:
     """The peers to run, with a plain word about what is missing; the one that ratios are taken to stays last."""
-    names = wanted.split(",") if wanted else [peer.name for peer in PEERS]
-    unknown = set(names) - {peer.name for peer in PEERS}
+    names = set(wanted.split(",") if wanted else [peer.name for peer in PEERS])
+    unknown = names - {peer.name for peer in PEERS}
     if unknown:
         sys.exit(f"there is no peer {', '.join(sorted(unknown))}")
-    ours, *known = [peer for peer in PEERS if peer.name in names] or sys.exit("there is nobody to measure")
+    own = {peer.name for peer in others}
+    ours, *known = [peer for peer in PEERS if peer.name in names - own] or sys.exit("there is nobody to measure")
     peers = [ours, *known[:-1], *others, *known[-1:]]
     for peer in peers:
         if not peer.installed:

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from bench import usage
-from bench.__main__ import main
+from bench.__main__ import _present, main
 from bench.chart import chart
 from bench.content import Blobs, digest_of
 from bench.load import clients
 from bench.report import ratios, table
 from bench.rounds import Row, Sample, Stage, Unit, Workload
-from bench.servers import PEERS, start
+from bench.servers import PEERS, another, start
 from bench.wire import Wrong
 
 US = PEERS[0]
@@ -163,6 +163,11 @@ def test_words_choose_workloads_and_stages() -> None:
     assert not stage.chosen(["push"]).workloads
 
 
+def test_another_peer_takes_the_place_of_one_with_its_name() -> None:
+    mine = another("zot=sleep {port}")
+    assert [peer.command for peer in _present("moorage,zot", [mine]) if peer.name == "zot"] == [mine.command]
+
+
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     broken = replace(US, command=(sys.executable, "-c", "print('no luck today')"))
     with pytest.raises(Wrong, match="no luck today"):
@@ -170,6 +175,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_tiny_round_fills_every_row_and_leaves_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--tiny", "--rounds", "1", "--peers", US.name, "--results", str(tmp_path)]) == 0
     (document,) = tmp_path.glob("*.json")
