@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"the run is worth nothing: {wrong}", file=sys.stderr)
         return 1
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    text = f"{table(rows, peers)}\n\n{notes(rows, facts)}"
+    text = f"{table(rows, peers)}\n\n{notes(rows, peers, facts)}"
     (options.results / f"{stamp}.json").write_text(document(rows, peers, facts))
     (options.results / f"{stamp}.md").write_text(text + "\n")
     (options.results / f"{stamp}.svg").write_text(chart(rows, peers))

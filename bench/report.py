@@ -116,7 +116,7 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
-def notes(rows: Sequence[Row], facts: dict[str, object]) -> str:
+def notes(rows: Sequence[Row], peers: Sequence[Peer], facts: dict[str, object]) -> str:
     """What belongs below the table."""
     samples = [one for row in rows for each in row.samples.values() for one in each]
     others = [one.others for one in samples if one.client_busy]
@@ -131,6 +131,7 @@ def notes(rows: Sequence[Row], facts: dict[str, object]) -> str:
             f"Linux {facts['kernel']}, {facts['filesystem']}, Python {facts['python']}."
         ),
     ]
+    lines += [_rates(row, peers) for row in rows if row.workload.unit is Unit.RATE]
     if others:
         lines.append(
             f"Programs without a part in it kept {median(others):.2f} cores busy (median; {max(others):.2f} at most)."
@@ -138,6 +139,14 @@ def notes(rows: Sequence[Row], facts: dict[str, object]) -> str:
     if facts["filesystem"] in {"tmpfs", "ramfs"}:
         lines.append("The data lay in memory: nothing of this is durable, and no figure of a push is worth anything.")
     return "\n".join(lines)
+
+
+def _rates(row: Row, peers: Sequence[Peer]) -> str:
+    """How many times the rate of each other peer ours is."""
+    mine = row.samples.get(peers[0].name, [])
+    each = {peer.title: ratios(mine, row.samples.get(peer.name, []), Unit.RATE) for peer in peers[1:]}
+    told = [f"{_short(median(found))} times {title}'s" for title, found in each.items() if found]
+    return f"{row.workload.title}: {', '.join(told) or 'nobody to compare with'}."
 
 
 def document(rows: Sequence[Row], peers: Sequence[Peer], facts: dict[str, object]) -> str:

@@ -16,7 +16,7 @@ from bench.__main__ import _present, main
 from bench.chart import chart
 from bench.content import Blobs, digest_of
 from bench.load import clients
-from bench.report import ratios, table
+from bench.report import machine, notes, ratios, table
 from bench.rounds import Row, Sample, Stage, Unit, Workload
 from bench.servers import PEERS, another, start
 from bench.wire import Wrong
@@ -147,6 +147,7 @@ def test_a_rate_is_better_when_higher_and_the_chart_leaves_it_out() -> None:
     mine, theirs = [Sample(300, 1, 2, 0, 0)], [Sample(100, 1, 2, 0, 0)]
     row = Row("rate", Workload("GET", Unit.RATE, lambda *_: mine[0]), {US.name: mine, PEERS[-1].name: theirs})
     assert "**3** |" in table([row], PEERS)
+    assert "GET: 3 times distribution v3's." in notes([row], PEERS, machine(Path()))
     assert "GET" not in chart([row], PEERS)
 
 
