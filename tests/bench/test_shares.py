@@ -13,6 +13,7 @@ from tests.conftest import tool
     [
         ([("/x/moorage/db/prepared.py", "all"), ("/x/moorage/core/pull.py", "manifest")], shares.LOOK_UP),
         ([("/x/moorage/oci/names.py", "parse"), ("/x/moorage/edge/v2/routes.py", "_dispatch")], shares.ROUTE),
+        ([("/x/moorage/edge/http.py", "header"), ("/x/moorage/access/rules.py", "permit")], shares.AUTHENTICATE),
         ([("/usr/lib/re.py", "match"), ("/x/moorage/edge/server/heads.py", "on_header")], shares.PARSE),
         ([("/x/moorage/edge/server/exchange.py", "_write")], shares.SEND),
         ([("/x/moorage/access/rules.py", "permit"), ("/x/moorage/edge/v2/routes.py", "f")], shares.AUTHENTICATE),
