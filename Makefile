@@ -15,7 +15,7 @@ help:
 	@echo "make faults-long  the same, with ten times the kills and power cuts"
 	@echo "make check    format, lint, types, contracts"
 	@echo "make clients  install the real clients and servers that the journeys drive (needs root, apt-get and go)"
-	@echo "make bench    speed and memory beside Docker Registry and nginx; ARGS=--help says more"
+	@echo "make bench    speed and memory beside other registries and nginx; ARGS=--help says more"
 	@echo "make bench-quick  the same, roughly, in about two minutes"
 	@echo "make format   put the code into shape"
 

@@ -15,9 +15,14 @@ from bench.load import has_wrk
 from bench.report import document, machine, notes, table
 from bench.rounds import Run
 from bench.servers import PEERS, ROOT, Peer, another
+from bench.shares import shares
 from bench.wire import Wrong
 from bench.workloads import stages
+from bench.workloads.reuse import has_crane
 from bench.workloads.scale import QUICK, TINY, Scale
+
+_PROFILED = 10
+"""Seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,9 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for workload in stage.workloads:
                 print(f"{stage.name:10} {workload.title}")
         return 0
+    options.results.mkdir(parents=True, exist_ok=True)
+    if options.profile:
+        with tempfile.TemporaryDirectory(prefix="run-", dir=options.results) as folder:
+            print(shares(Path(folder), _PROFILED))
+        return 0
     peers = _present(options.peers, options.peer)
     _pin(options.pin)
-    options.results.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="run-", dir=options.results) as folder:
@@ -48,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"the run is worth nothing: {wrong}", file=sys.stderr)
         return 1
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    text = f"{table(rows, peers)}\n\n{notes(rows, facts)}"
+    text = f"{table(rows, peers)}\n\n{notes(rows, peers, facts)}"
     (options.results / f"{stamp}.json").write_text(document(rows, peers, facts))
     (options.results / f"{stamp}.md").write_text(text + "\n")
     (options.results / f"{stamp}.svg").write_text(chart(rows, peers))
@@ -64,10 +73,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--peers", default="", metavar="NAME,…", help=f"only some of {', '.join(peer.name for peer in PEERS)}")
     add("--peer", action="append", type=another, default=[], metavar="NAME='COMMAND with {port} and {dir}'",
         help="another registry, which is to serve on that port out of that folder")  # fmt: skip
-    add("--full", action="store_true", help="100,000 tags for peers too (minutes more)")
+    add("--full", action="store_true", help="as many tags and repositories for peers too (many minutes more)")
     add("--pin", action="store_true", help="servers on core 0, clients on the others")
     add("--quick", action="store_true", help="less of everything, in one round: two minutes, rough figures")
     add("--tiny", action="store_true", help="very little of everything: does it work? Figures mean nothing")
+    add("--profile", action="store_true", help="where the time of one small read goes, instead of everything else")
     add("--list", action="store_true", help="say what would be measured")
     add("--results", type=Path, default=ROOT / "results", metavar="FOLDER", help="where data and results go (results)")
     return parser.parse_args(arguments)
@@ -75,17 +85,20 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _present(wanted: str, others: Sequence[Peer]) -> list[Peer]:
     """The peers to run, with a plain word about what is missing; the one that ratios are taken to stays last."""
-    names = wanted.split(",") if wanted else [peer.name for peer in PEERS]
-    unknown = set(names) - {peer.name for peer in PEERS}
+    names = set(wanted.split(",") if wanted else [peer.name for peer in PEERS])
+    unknown = names - {peer.name for peer in PEERS}
     if unknown:
         sys.exit(f"there is no peer {', '.join(sorted(unknown))}")
-    ours, *known = [peer for peer in PEERS if peer.name in names] or sys.exit("there is nobody to measure")
+    own = {peer.name for peer in others}
+    ours, *known = [peer for peer in PEERS if peer.name in names - own] or sys.exit("there is nobody to measure")
     peers = [ours, *known[:-1], *others, *known[-1:]]
     for peer in peers:
         if not peer.installed:
             print(f"{peer.title} is left out, for want of {peer.command[0]}: {peer.install}", file=sys.stderr)
     if not has_strace():
         print("strace is missing (apt-get install strace): syncs are not counted", file=sys.stderr)
+    if not has_crane():
+        print("crane is missing (make clients): it is not asked what it takes to push again", file=sys.stderr)
     if not has_wrk():
         print("wrk is missing (apt-get install wrk): small reads come from a slower client", file=sys.stderr)
     return [peer for peer in peers if peer.installed] or sys.exit("there is nobody to measure")

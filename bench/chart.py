@@ -6,7 +6,7 @@ from statistics import median
 from typing import Final
 
 from bench.report import ratios
-from bench.rounds import Row
+from bench.rounds import Row, Unit
 from bench.servers import Peer
 
 _WIDTH: Final = 760
@@ -22,7 +22,7 @@ def chart(rows: Sequence[Row], peers: Sequence[Peer]) -> str:
     """SVG; an empty drawing where there is nobody to compare with."""
     base = peers[-1]
     others = [peer for peer in peers if peer is not base]
-    drawn = [row for row in rows if base.name in row.samples and peers[0].name in row.samples]
+    drawn = [row for row in rows if row.workload.unit is not Unit.RATE and _shares(row, peers[0], base)]
     height = _TOP + _LINE * len(drawn) + 10
     scale = (_WIDTH - _NAMES - 60) / _MOST
     title = f"Cost beside {escape(base.title)} (the line at 1): shorter is cheaper"
@@ -42,8 +42,7 @@ def chart(rows: Sequence[Row], peers: Sequence[Peer]) -> str:
         parts.append(f'<text x="{_NAMES - 8}" y="{top + 13}" text-anchor="end">{escape(row.workload.title)}</text>')
         bars = [(at, peer) for at, peer in enumerate(others) if peer.name in row.samples]
         for place, (at, peer) in enumerate(bars):
-            each = ratios(row.samples[peer.name], row.samples[base.name], row.workload.unit) or [0.0]
-            share, thick = median(each), (_LINE - 6) / len(bars)
+            share, thick = median(_shares(row, peer, base) or [0.0]), (_LINE - 6) / len(bars)
             width, y = max(1.0, min(share, _MOST) * scale), top + 2 + place * thick
             colour = _COLOURS[min(at, len(_COLOURS) - 1)]
             parts.append(f'<rect x="{_NAMES}" y="{y:.1f}" width="{width:.1f}" height="{thick:.1f}" fill="{colour}"/>')
@@ -52,3 +51,8 @@ def chart(rows: Sequence[Row], peers: Sequence[Peer]) -> str:
     one = _NAMES + scale
     parts.append(f'<line x1="{one}" x2="{one}" y1="{_TOP - 6}" y2="{height - 6}" stroke="#e03131"/></g></svg>')
     return "\n".join(parts) + "\n"
+
+
+def _shares(row: Row, peer: Peer, base: Peer) -> list[float]:
+    mine, theirs = row.samples.get(peer.name, []), row.samples.get(base.name, [])
+    return ratios(mine, theirs, row.workload.unit)

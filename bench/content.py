@@ -62,6 +62,13 @@ class Image:
         document["annotations"] = {"org.opencontainers.image.revision": f"{number:040x}"}
         return json.dumps(document).encode()
 
+    def referrer(self, subject: bytes, number: int) -> bytes:
+        """A manifest that refers to another one, as a signature of it does; it has this image's layers."""
+        document = json.loads(self.sibling(number))
+        document["artifactType"] = "application/vnd.example.signature"
+        document["subject"] = {"mediaType": MANIFEST, "digest": digest_of(subject), "size": len(subject)}
+        return json.dumps(document).encode()
+
 
 def new_image(layers: int = 10, size: int = 1024) -> Image:
     config = json.dumps({"architecture": "amd64", "os": "linux", "created": os.urandom(8).hex()}).encode()

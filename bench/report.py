@@ -61,8 +61,8 @@ def _line(row: Row, peers: Sequence[Peer]) -> list[str]:
     if len(peers) > 1:
         line += [_NONE] * 3
         if mine and theirs:
-            each = ratios(mine, theirs, unit) or [0.0]
-            line[-3:-1] = [f"**{_short(median(each))}**", f"{_short(min(each))}-{_short(max(each))}"]
+            if each := ratios(mine, theirs, unit):
+                line[-3:-1] = [f"**{_short(median(each))}**", f"{_short(min(each))}-{_short(max(each))}"]
             line[-1] = _wall(mine, theirs, unit)
     if not any(one.peak for samples in row.samples.values() for one in samples):
         return [*line, _NONE]
@@ -92,12 +92,13 @@ def _cell(samples: Sequence[Sample] | None, unit: Unit) -> str:
     figures = [unit.figure(one) for one in samples]
     middle = median(figures)
     spread = f" ±{(max(figures) - min(figures)) / 2 / middle:.0%}" if len(figures) > 1 and middle else ""
-    return f"{_short(middle)}{spread}"
+    more = "> " if any(one.unfinished for one in samples) else ""
+    return f"{more}{_short(middle)}{spread}"
 
 
 def _short(number: float) -> str:
-    """Three digits that count."""
-    if number >= 100:
+    """Three digits that count; what is whole stays so."""
+    if number >= 100 or number == int(number):
         return f"{number:,.0f}"
     return f"{number:.1f}" if number >= 10 else f"{number:.3f}" if number < 0.1 else f"{number:.2f}"
 
@@ -115,7 +116,7 @@ def _markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
-def notes(rows: Sequence[Row], facts: dict[str, object]) -> str:
+def notes(rows: Sequence[Row], peers: Sequence[Peer], facts: dict[str, object]) -> str:
     """What belongs below the table."""
     samples = [one for row in rows for each in row.samples.values() for one in each]
     others = [one.others for one in samples if one.client_busy]
@@ -130,6 +131,7 @@ def notes(rows: Sequence[Row], facts: dict[str, object]) -> str:
             f"Linux {facts['kernel']}, {facts['filesystem']}, Python {facts['python']}."
         ),
     ]
+    lines += [_rates(row, peers) for row in rows if row.workload.unit is Unit.RATE]
     if others:
         lines.append(
             f"Programs without a part in it kept {median(others):.2f} cores busy (median; {max(others):.2f} at most)."
@@ -137,6 +139,14 @@ def notes(rows: Sequence[Row], facts: dict[str, object]) -> str:
     if facts["filesystem"] in {"tmpfs", "ramfs"}:
         lines.append("The data lay in memory: nothing of this is durable, and no figure of a push is worth anything.")
     return "\n".join(lines)
+
+
+def _rates(row: Row, peers: Sequence[Peer]) -> str:
+    """How many times the rate of each other peer ours is."""
+    mine = row.samples.get(peers[0].name, [])
+    each = {peer.title: ratios(mine, row.samples.get(peer.name, []), Unit.RATE) for peer in peers[1:]}
+    told = [f"{_short(median(found))} times {title}'s" for title, found in each.items() if found]
+    return f"{row.workload.title}: {', '.join(told) or 'nobody to compare with'}."
 
 
 def document(rows: Sequence[Row], peers: Sequence[Peer], facts: dict[str, object]) -> str:

@@ -39,8 +39,10 @@ class Sample:
     client_busy: float = 0.0
     others: float = 0.0
     """Cores that programs without a part in this kept busy meanwhile."""
-    syncs: float = 0.0
-    """How often the server waited for the disk; counted only where nothing else is measured."""
+    amount: float = 0.0
+    """What was counted, where that is the measure: syncs, requests, bytes, how many times as slow."""
+    unfinished: bool = False
+    """Whether patience ended before it did: it takes longer."""
 
 
 class Unit(Enum):
@@ -50,19 +52,28 @@ class Unit(Enum):
     MILLISECONDS = ("ms CPU", "cpu", 1e3)
     PER_GIB = ("s CPU/GiB", "cpu", 1.0)
     START = ("ms", "seconds", 1e3)
+    SECONDS = ("s", "seconds", 1.0)
+    RATE = ("requests/s", "ops", 1.0)
+    """More is better, alone of all."""
+    IDLE_CPU = ("% of a core", "cpu", 100.0)
+    """An operation is a second."""
     IDLE = ("MB", "resident", 1e-6)
     PEAK = ("MB", "peak", 1e-6)
-    SYNCS = ("syncs", "syncs", 1.0)
+    SYNCS = ("syncs", "amount", 1.0)
+    REQUESTS = ("requests", "amount", 1.0)
+    BYTES = ("bytes", "amount", 1.0)
+    TIMES = ("times", "amount", 1.0)
 
     def figure(self, sample: Sample) -> float:
         _, name, factor = self.value
         amount: float = getattr(sample, name) * factor
-        return amount / sample.ops
+        return amount / (sample.seconds if self is Unit.RATE else sample.ops)
 
     def wall(self, sample: Sample) -> float | None:
         """Wall time per operation in the same unit, where the figure is CPU."""
         _, name, factor = self.value
-        return sample.seconds * factor / sample.ops if name == "cpu" else None
+        timed = name == "cpu" and self is not Unit.IDLE_CPU
+        return sample.seconds * factor / sample.ops if timed else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +98,8 @@ class Stage:
 
     name: str
     workloads: Sequence[Workload]
-    prepare: Callable[[Server], Server] = lambda server: server
-    """Fills a new server; gives the one to go on with."""
+    prepare: Callable[[Server], None] = lambda _: None
+    """Fills a new server."""
     fresh: bool = False
     rounds: int | None = None
     """At most so many."""
@@ -182,7 +193,7 @@ class Run:
         try:
             for peer in peers:
                 servers.append(start(peer, self.folder / f"{stage.name}-{peer.name}", core=self.core))
-                servers[-1] = stage.prepare(servers[-1])
+                stage.prepare(servers[-1])
             yield servers
         finally:
             for server in servers:

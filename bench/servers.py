@@ -14,12 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench import seeds
+from bench.seeds import Seeds, folders, rows
 from bench.tokens import Tokens
 from bench.wire import Connection, Header, Wrong
 
@@ -43,6 +43,11 @@ storage: {{filesystem: {{rootdirectory: {data}}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
 
+_ZOT: Final = """\
+{{"storage": {{"rootDirectory": "{data}"}},
+ "http": {{"address": "127.0.0.1", "port": "{port}"}},
+ "log": {{"level": "error"}}}}
+"""
 
 _NGINX: Final = """\
 daemon off;
@@ -81,8 +86,8 @@ class Peer:
     version: tuple[str, ...]
     install: str
     """What to do where it is missing."""
-    seed: Callable[[Path, str, Sequence[str]], None] | None
-    """Writes tags into a repository of a stopped server; None where they can only be pushed."""
+    seeds: Seeds | None = None
+    """Writes what pushing would take too long; None where everything has to be pushed."""
     environment: dict[str, str] = field(default_factory=dict)
     password: str | None = None
     """The administrator's, where clients have to sign in."""
@@ -113,6 +118,8 @@ class Server:
     """From the command to the first answer."""
     tokens: Tokens | None = None
     """Where its clients get their bearer tokens."""
+    core: int | None = None
+    """Where it has to run, if not anywhere."""
 
     @property
     def pid(self) -> int:
@@ -137,6 +144,14 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def restart(self, peer: Peer | None = None) -> None:
+        """Start again on the same data, perhaps as a variant; everything is then that start's.  Raises Wrong."""
+        if self.process.poll() is None:
+            self.stop()
+        again = start(peer or self.peer, self.folder, core=self.core)
+        self.peer, self.port, self.process, self.tokens = again.peer, again.port, again.process, again.tokens
+        self.start_seconds = again.start_seconds
 
     def discard(self) -> None:
         """End the process and remove its data, so that the next one's pages are not new to the machine."""
@@ -172,7 +187,8 @@ def start(peer: Peer, folder: Path, *, core: int | None = None) -> Server:
             raise Wrong(f"{peer.title} does not start:\n{(folder / 'log').read_text()[-2000:]}")
         time.sleep(0.001)
     took = time.monotonic() - began
-    return Server(peer, folder, port, process, took, Tokens(port, peer.password) if peer.password else None)
+    tokens = Tokens(port, peer.password) if peer.password else None
+    return Server(peer, folder, port, process, took, tokens, core)
 
 
 def _answers(port: int) -> bool:
@@ -201,7 +217,7 @@ def _peers() -> tuple[Peer, ...]:
             _MOORAGE,
             ("git", "describe", "--always", "--dirty"),
             "make setup",
-            seeds.moorage,
+            rows.SEEDS,
             {"PYTHONPATH": source, "REGISTRY_ADMIN_PASSWORD": password},
             password,
         ),
@@ -212,8 +228,23 @@ def _peers() -> tuple[Peer, ...]:
             _NGINX,
             ("nginx", "-v"),
             "apt-get install nginx-light",
-            None,
             files_only=True,
+        ),
+        Peer(
+            "olareg",
+            "olareg",
+            ("olareg", "serve", "--dir", "{dir}", "--port", "{port}", "--verbosity", "error"),
+            "",
+            ("olareg", "version"),
+            "go install github.com/olareg/olareg/cmd/olareg@latest",
+        ),
+        Peer(
+            "zot",
+            "zot",
+            ("zot", "serve", "{config}"),
+            _ZOT,
+            ("zot", "--version"),
+            "go install zotregistry.dev/zot/v2/cmd/zot@latest (without tags it is the minimal one)",
         ),
         Peer(
             "docker-registry",
@@ -222,7 +253,7 @@ def _peers() -> tuple[Peer, ...]:
             _DISTRIBUTION,
             ("docker-registry", "--version"),
             "make clients, or apt-get install docker-registry",
-            seeds.distribution,
+            folders.SEEDS,
         ),
         Peer(
             "v3",
@@ -231,7 +262,7 @@ def _peers() -> tuple[Peer, ...]:
             _DISTRIBUTION,
             ("registry", "--version"),
             "make clients, or go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
-            seeds.distribution,
+            folders.SEEDS,
             {"OTEL_TRACES_EXPORTER": "none"},
         ),
     )
@@ -242,7 +273,7 @@ def another(told: str) -> Peer:
     name, equals, command = told.partition("=")
     if not equals or "{port}" not in command:
         raise ValueError(f"{told!r} is not NAME='command with {{port}} and {{dir}}'")
-    return Peer(name, name, tuple(shlex.split(command)), "", (), "install it", None)
+    return Peer(name, name, tuple(shlex.split(command)), "", (), "install it")
 
 
 PEERS: Final = _peers()

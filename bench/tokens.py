@@ -18,13 +18,17 @@ class Tokens:
 
     def __init__(self, port: int, password: str) -> None:
         self._port = port
-        self._basic = f"Basic {base64.b64encode(f'{_ADMIN}:{password}'.encode()).decode()}"
+        self.basic = base64.b64encode(f"{_ADMIN}:{password}".encode()).decode()
+        """Name and password, as Basic authentication spells them."""
         self._kept: dict[str, Sequence[Header]] = {}
 
     def header(self, target: str) -> Sequence[Header]:
         """The header for whatever is at `target`.  Raises Wrong."""
         found = _REPOSITORY.match(target)
-        scope = f"repository:{found[1]}:pull,push" if found else "registry:catalog:*"
+        return self.covering(f"repository:{found[1]}:pull,push" if found else "registry:catalog:*")
+
+    def covering(self, scope: str) -> Sequence[Header]:
+        """The header with a token of that scope, or of several with spaces between.  Raises Wrong."""
         if scope not in self._kept:
             self._kept[scope] = (("Authorization", f"Bearer {self._ask(scope)}"),)
         return self._kept[scope]
@@ -32,6 +36,6 @@ class Tokens:
     def _ask(self, scope: str) -> str:
         with Connection(self._port) as connection:
             target = f"/token?service=moorage&scope={quote(scope)}"
-            answer = connection.ask("GET", target, (("Authorization", self._basic),)).want(200)
+            answer = connection.ask("GET", target, (("Authorization", f"Basic {self.basic}"),)).want(200)
         token: str = json.loads(answer.body)["token"]
         return token

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.rounds import Sample, Stage, Unit, Workload
-from bench.seeds import rules
+from bench.seeds.rules import rules
 from bench.servers import PEERS, Server
 from bench.wire import Wrong
 from bench.workloads.scale import Scale
@@ -44,10 +44,9 @@ class _Door:
 def access(scale: Scale) -> Stage:
     doors: list[_Door] = []
 
-    def prepare(server: Server) -> Server:
+    def prepare(server: Server) -> None:
         if server.peer is PEERS[0]:
             doors.append(asyncio.run(_door(server.folder, scale)))
-        return server
 
     def repeated(_server: Server, _round: int) -> Sample:
         authority, name = doors[0].authority, doors[0].people[0][1]

@@ -15,10 +15,9 @@ def crowd(scale: Scale) -> Stage:
     pulled = blobs.new()
     half = scale.crowd // 2
 
-    def prepare(server: Server) -> Server:
+    def prepare(server: Server) -> None:
         with server.connect() as connection:
             push_patch(connection, _NAME, pulled)
-        return server
 
     def run(server: Server, _: int) -> Sample:
         pushed = [blobs.new() for _ in range(half)]

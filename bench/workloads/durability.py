@@ -15,7 +15,7 @@ def durability() -> Stage:
             push_image(connection, f"acme/app-{size}", "1.0", image)
         with server.connect() as connection:
             check_manifest(connection, f"acme/app-{size}", "1.0", image.manifest)
-        return Sample(1, 0, 0, 0, 0, syncs=count().total())
+        return Sample(1, 0, 0, 0, 0, amount=count().total())
 
     def small(server: Server, _: int) -> Sample:
         return pushed(server, 1024)
@@ -31,7 +31,7 @@ def durability() -> Stage:
             for blob in image.blobs:
                 connection.ask("HEAD", f"/v2/acme/again/blobs/{blob.digest}").want(200)
             push_manifest(connection, "acme/again", "1.0", image.manifest)
-        return Sample(1, 0, 0, 0, 0, syncs=count().total())
+        return Sample(1, 0, 0, 0, 0, amount=count().total())
 
     workloads = [
         Workload("syncs: an image of 10 layers of 1 KiB", Unit.SYNCS, small),

@@ -4,7 +4,7 @@ import time
 
 from bench import usage
 from bench.rounds import Sample, Stage, Unit, Workload
-from bench.servers import Server, start
+from bench.servers import Server
 
 _IDLE_SECONDS = 1.0
 
@@ -22,12 +22,8 @@ def footprint() -> Stage:
         return Sample(1, cpu, _IDLE_SECONDS, usage.peak_bytes(server.pid), _resident(server))
 
     def again(server: Server, number: int) -> Sample:
-        server.stop()
-        second = start(server.peer, server.folder)
-        try:
-            return began(second, number)
-        finally:
-            second.stop()
+        server.restart()
+        return began(server, number)
 
     return Stage(
         "footprint",

@@ -20,12 +20,12 @@ def pull(scale: Scale) -> Stage:
     manifest = f"/v2/{_NAME}/manifests/1.0"
     blob, bulk = f"/v2/{_NAME}/blobs/{small.digest}", f"/v2/{_NAME}/blobs/{large.digest}"
 
-    def prepare(server: Server) -> Server:
+    def prepare(server: Server) -> None:
         if server.peer.files_only:
             file = server.data / bulk.removeprefix("/")
             file.parent.mkdir(parents=True)
             file.write_bytes(large.shared + large.own)
-            return server
+            return
         with server.connect() as connection:
             push_image(connection, _NAME, "1.0", image)
             for one in (small, large):
@@ -34,7 +34,6 @@ def pull(scale: Scale) -> Stage:
         for target, length in ((manifest, len(image.manifest)), (blob, small.size)):
             headers = (ACCEPT, *server.authorization(target))
             repeat(server.port, request("GET", target, server.port, headers), length, 8, _WARM_SECONDS)
-        return server
 
     def check(server: Server) -> None:
         with server.connect() as connection:

@@ -22,14 +22,13 @@ def push(scale: Scale) -> Stage:
     blobs = Blobs(scale.blob)
     in_chunks = chunked_pusher(blobs.new())
 
-    def prepare(server: Server) -> Server:
+    def prepare(server: Server) -> None:
         with server.connect() as connection:
             for pusher in (push_patch, in_chunks, push_put):
                 blob = blobs.new()
                 pusher(connection, "warm/up", blob)
                 check_blob(connection, "warm/up", blob)
             push_image(connection, "warm/up", "1", new_image())
-        return server
 
     def push_large(pusher: Pusher, server: Server, _: int) -> Sample:
         pushed = [blobs.new() for _ in range(scale.pushes)]

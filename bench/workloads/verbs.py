@@ -1,10 +1,11 @@
 """The requests that clients make, and the checks that what came back is what was pushed."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from bench.content import MANIFEST, Blob, Image, digest_of
-from bench.load import Load, has_wrk, repeat, wrk
+from bench.load import Load, clients, has_wrk, repeat, wrk
 from bench.servers import Server
 from bench.wire import Connection, Wrong, chunked, request
 
@@ -47,10 +48,21 @@ def chunked_pusher(like: Blob) -> Pusher:
 
 
 def push_image(connection: Connection, name: str, tag: str, image: Image) -> None:
-    """As docker does: HEAD, POST, PATCH, PUT for every blob, then the manifest."""
+    """As docker does: HEAD, POST, PATCH, PUT for every blob that is not there, then the manifest."""
     for blob in image.blobs:
-        connection.ask("HEAD", f"/v2/{name}/blobs/{blob.digest}").want(404)
-        push_patch(connection, name, blob)
+        answer = connection.ask("HEAD", f"/v2/{name}/blobs/{blob.digest}")
+        if answer.status != 200:
+            answer.want(404)
+            push_patch(connection, name, blob)
+    push_manifest(connection, name, tag, image.manifest)
+
+
+def push_mounting(connection: Connection, name: str, tag: str, image: Image) -> None:
+    """Ask for every blob as one that some repository has, which is not named; send what is not given."""
+    for blob in image.blobs:
+        answer = connection.ask("POST", f"/v2/{name}/blobs/uploads/?mount={blob.digest}")
+        if answer.status != 201:
+            _finish(connection, answer.want(202).location(), blob, blob.shared, blob.own)
     push_manifest(connection, name, tag, image.manifest)
 
 
@@ -80,3 +92,18 @@ def small_gets(
     if has_wrk():
         return partial(wrk, server.port, target, headers, connections, seconds)
     return partial(repeat, server.port, request("GET", target, server.port, headers), length, connections, seconds)
+
+
+def gets(server: Server, target: str, wanted: bytes, seconds: float) -> Callable[[], Load]:
+    """The same GET over one connection, at least once: for answers that may take longer than a sample."""
+
+    def client() -> float:
+        stop, done = time.monotonic() + seconds, 0
+        with server.connect() as connection:
+            while not done or time.monotonic() < stop:
+                if connection.ask("GET", target).want(200).body != wanted:
+                    raise Wrong(f"{target} is answered in two ways")
+                done += 1
+        return done
+
+    return lambda: clients([client])

@@ -8,11 +8,12 @@ import pytest
 
 from bench.calls import ALL, counting
 from bench.content import MANIFEST, new_image
-from bench.servers import PEERS, start
+from bench.servers import start
 from bench.workloads.verbs import push_image
 from moorage.db import sqlite
 from moorage.db.migrate import migrate
 from tests import make
+from tests.bench.test_syncs import US
 from tests.conftest import tool
 from tests.model.nodes import Fleet
 
@@ -71,7 +72,7 @@ def test_reads_take_one_statement_and_writes_a_few(statements: Count) -> None:
 
 def test_a_small_read_takes_few_system_calls(tmp_path: Path) -> None:
     tool("strace")
-    server = start(PEERS[0], tmp_path / "server")
+    server = start(US, tmp_path / "server")
     image = new_image()
     try:
         with server.connect() as connection:
