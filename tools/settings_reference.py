@@ -28,6 +28,7 @@ OURS = (
     "http.debug.deny",
     "http.deny",
     "http.trusted_proxies",
+    "http.workers",
     "limits.",
     "scrub.",
     "storage.reserve",
@@ -71,6 +72,7 @@ PARSED = {
     "parse_size": "size",
     "parse_seconds": "seconds or duration",
     "parse_share": "share",
+    "parse_workers": "number or `auto`",
 }
 
 

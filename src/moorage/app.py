@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +49,9 @@ from moorage.settings import Settings
 from moorage.settings.model import Token
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
-from moorage.telemetry import access_log, redact_text, redact_url
+from moorage.telemetry import access_log, exposition, redact_text, redact_url
 from moorage.telemetry.exchanges import Exchanges
+from moorage.telemetry.tallies import RHYTHM, Tallies
 
 SERVICE: Final = "moorage"
 """What the registry is called in challenges and tokens."""
@@ -83,15 +85,32 @@ class Doors:
     desk: Desk | None = None
 
 
-def build(settings: Settings) -> Application:
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What falls to this process, where several of one machine serve the same registry together."""
+
+    number: int = 0
+    """Number 0 runs the background jobs."""
+    first: bool = True
+    """Whether nobody else has opened the registry yet: the database is looked at, and its schema brought up to date."""
+    damaged: "memoryview[int] | None" = None
+    """What all know of the database's file: of this, see `Watch`."""
+    tallies: Tallies | None = None
+    """Where all write down what they have counted."""
+
+
+ALONE: Final = Duty()
+
+
+def build(settings: Settings, duty: Duty = ALONE) -> Application:
     """Open rows and bytes, bring the schema up to date, and put the floors together.  Raises RegistryError."""
-    db = _database(settings.database_url)
+    db = _database(settings.database_url, checked=not duty.first)
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
     if not settings.ephemeral:
         recognise(db, store, f"the blob folder {settings.blobs}", registry.now())
-    watch = Watch(db)
-    jobs = _jobs(registry, settings, watch)
+    watch = Watch(db, duty.damaged)
+    jobs = _jobs(registry, settings, watch) if duty.number == 0 else []
     meter = _meter(settings)
     doors = _doors(settings, registry, meter)
     lists = V2(settings.catalog.maxentries, settings.tags.maxtags)
@@ -106,6 +125,8 @@ def build(settings: Settings) -> Application:
 
     async def work() -> None:
         running = [run_jobs(db, jobs, registry.now)] if jobs else []
+        if duty.tallies is not None:
+            running.append(_count(duty.tallies, duty.number))
         await asyncio.gather(*running, *([doors.watch()] if doors.watch else []))
 
     async def close() -> None:
@@ -120,7 +141,8 @@ def build(settings: Settings) -> Application:
     if settings.http.further_headers:
         handler = with_headers(settings.http.further_headers, handler)
     prometheus = settings.http.debug.prometheus
-    aside = private(checks, prometheus.path if prometheus.enabled else None)
+    expose = partial(duty.tallies.exposition, duty.number) if duty.tallies is not None else exposition
+    aside = private(checks, prometheus.path if prometheus.enabled else None, expose)
     return Application(handler, aside, registry, _observer(), work, close, doors.first_password)
 
 
@@ -214,11 +236,18 @@ def existing(settings: Settings, otherwise: str = "") -> Database:
         return open_database(settings.database_url)
 
 
-def _database(url: str) -> Database:
+async def _count(tallies: Tallies, number: int) -> None:
+    while True:
+        tallies.put(number)
+        await asyncio.sleep(RHYTHM)
+
+
+def _database(url: str, *, checked: bool) -> Database:
     """The database, with the schema that this program needs.  Raises RegistryError that says which, and why not."""
     with _explained(url):
-        check_after_crash(url)
-        migrate(url)
+        if not checked:
+            check_after_crash(url)
+            migrate(url)
         return open_database(url, ballast=BALLAST)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from moorage.db import generation
 from moorage.db import keys as rows
 from moorage.db.engine import Database, Tx
 from moorage.telemetry import logger
@@ -101,6 +102,10 @@ class KeyRing:
 
 
 def _add(tx: Tx, key: Key, sealed: str, now: int) -> None:
+    """Add the key, unless another process was faster: it would be met by processes that have only just looked."""
+    generation.change(tx, now)  # whoever else is at this waits here for our commit
+    if any(created + _LIFE >= now for _, _, _, created in rows.newest_first(tx)):
+        return
     rows.add(tx, key.id, json.dumps(key.public), sealed, now)
     rows.remove_before(tx, now - _LIFE - 2 * LONGEST_TOKEN * 1_000_000)
 
