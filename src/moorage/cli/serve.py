@@ -124,11 +124,16 @@ def _serve_together(settings: Settings, places: Places, count: int) -> None:
 
 
 def _import_ahead(settings: Settings) -> None:
-    """Import what every worker would, so that they have it in common."""
+    """Import what every worker will sooner or later, so that they have it in common."""
     kind = settings.database_url.partition(":")[0]
-    import_module(f"moorage.db.{kind}")
-    if settings.http.debug.prometheus.enabled:
-        import_module("prometheus_client")
+    metrics = settings.http.debug.prometheus.enabled
+    accounts = settings.auth.provider is None and not settings.auth.open
+    names = [f"moorage.db.{kind}", *(["prometheus_client"] if metrics else []), *(_SIGNING_IN if accounts else ())]
+    for name in names:
+        import_module(name)
+
+
+_SIGNING_IN: Final = ("argon2", "cryptography.fernet", "jwt")
 
 
 def _greet(settings: Settings, places: Places, first_password: Path | None) -> None:

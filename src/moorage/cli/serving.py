@@ -15,7 +15,7 @@ from moorage.app import Application, Duty, build
 from moorage.cli.tls import renew_certificate, tls_context
 from moorage.edge.server import Admission, Limits, Server
 from moorage.edge.server.binding import bound, bound_unix
-from moorage.edge.server.signals import TOLD, run_until_signalled
+from moorage.edge.server.signals import STOP, run_until_signalled
 from moorage.edge.server.turns import Turns
 from moorage.errors import Code, RegistryError
 from moorage.settings import Settings
@@ -123,7 +123,7 @@ async def serve(
         seconds=settings.http.draintimeout.total_seconds(),
         reload=lambda: renew_certificate(server, settings.http.tls) if tls else None,
         started=lambda: started(application),
-        stop=TOLD if team is None else (signal.SIGTERM,),
+        stop=STOP if team is None else (signal.SIGTERM,),
         at_once=team.at_once if team is not None else None,
     )
     if debug is not None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from moorage.edge.server.server import Server
 
-TOLD: Final = (signal.SIGTERM, signal.SIGINT)
+STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_until_signalled(
@@ -16,7 +16,7 @@ async def run_until_signalled(
     seconds: float | None = None,
     reload: Callable[[], None] | None = None,
     started: Callable[[], None] | None = None,
-    stop: Sequence[signal.Signals] = TOLD,
+    stop: Sequence[signal.Signals] = STOP,
     at_once: signal.Signals | None = None,
 ) -> None:
     """Return once the server has stopped: a signal of `stop` drains it, a second one aborts it at once.
