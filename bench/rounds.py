@@ -49,6 +49,7 @@ class Unit(Enum):
     MICROSECONDS = ("µs CPU", "cpu", 1e6)
     MILLISECONDS = ("ms CPU", "cpu", 1e3)
     PER_GIB = ("s CPU/GiB", "cpu", 1.0)
+    WALL = ("µs", "seconds", 1e6)
     START = ("ms", "seconds", 1e3)
     IDLE = ("MB", "resident", 1e-6)
     PEAK = ("MB", "peak", 1e-6)

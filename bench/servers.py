@@ -84,6 +84,8 @@ class Peer:
     seed: Callable[[Path, str, Sequence[str]], None] | None
     """Writes tags into a repository of a stopped server; None where they can only be pushed."""
     environment: dict[str, str] = field(default_factory=dict)
+    all_cores: dict[str, str] = field(default_factory=dict)
+    """What the environment says so that small requests use every core, where that is not so anyway."""
     password: str | None = None
     """The administrator's, where clients have to sign in."""
     files_only: bool = False
@@ -203,6 +205,7 @@ def _peers() -> tuple[Peer, ...]:
             "make setup",
             seeds.moorage,
             {"PYTHONPATH": source, "REGISTRY_ADMIN_PASSWORD": password},
+            {"REGISTRY_HTTP_WORKERS": "auto"},
             password,
         ),
         Peer(

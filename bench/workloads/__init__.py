@@ -9,9 +9,19 @@ from bench.workloads.pull import pull
 from bench.workloads.push import push
 from bench.workloads.scale import Scale
 from bench.workloads.tags import tags
+from bench.workloads.workers import workers
 
 __all__ = ["Scale", "stages"]
 
 
 def stages(scale: Scale) -> list[Stage]:
-    return [pull(scale), push(scale), tags(scale), durability(), footprint(), crowd(scale), access(scale)]
+    return [
+        pull(scale),
+        push(scale),
+        tags(scale),
+        durability(),
+        footprint(),
+        crowd(scale),
+        access(scale),
+        workers(scale),
+    ]

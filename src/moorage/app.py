@@ -237,9 +237,13 @@ def existing(settings: Settings, otherwise: str = "") -> Database:
 
 
 async def _count(tallies: Tallies, number: int) -> None:
-    while True:
+    """Write down what this process has counted, in a rhythm and at its end."""
+    try:
+        while True:
+            await in_thread(tallies.put, number)
+            await asyncio.sleep(RHYTHM)
+    finally:
         tallies.put(number)
-        await asyncio.sleep(RHYTHM)
 
 
 def _database(url: str, *, checked: bool) -> Database:

@@ -158,7 +158,16 @@ def test_a_tiny_round_fills_every_row_and_leaves_no_data(tmp_path: Path, capsys:
     (document,) = tmp_path.glob("*.json")
     rows = json.loads(document.read_text())["rows"]
     printed = capsys.readouterr().out
-    assert {row["stage"] for row in rows} == {"pull", "push", "tags", "footprint", "crowd", "durability", "access"}
+    assert {row["stage"] for row in rows} == {
+        "pull",
+        "push",
+        "tags",
+        "footprint",
+        "crowd",
+        "durability",
+        "access",
+        "workers",
+    }
     for row in rows:
         (sample,) = row["samples"][US.name]
         assert sample["ops"] > 0

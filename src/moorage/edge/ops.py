@@ -56,7 +56,7 @@ def private(checks: Checks, metrics: str | None, expose: Callable[[], tuple[byte
         begin_request(request.id)
         if request.path == metrics:
             request.route = metrics
-            content, media_type = expose()
+            content, media_type = await asyncio.to_thread(expose)  # with many routes it takes a while
             return Response(200, [("Content-Type", media_type)], content)
         if request.path == "/debug/health":
             request.route = request.path

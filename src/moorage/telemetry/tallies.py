@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from moorage.telemetry.metrics import collected
 
-RHYTHM: Final = 1.0
-"""Seconds between two writings."""
+RHYTHM: Final = 5.0
+"""Seconds between two writings, which take some milliseconds each."""
 
 _HEAD: Final = struct.Struct("<QQ")
 """Where the newest numbers lie and how many bytes they have.  Written last: who is killed before leaves the older."""
