@@ -18,6 +18,12 @@ from tests.workers.conftest import Start
 from tests.workers.crews import Crewed, lives, wait_for
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used, its children aside."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def replaced(crew: Crewed, gone: int, count: int = 2) -> int:
     """Wait until there are as many workers as before; gives the new one, once it serves."""
     before = set(crew.workers()) | {gone}
@@ -65,6 +71,13 @@ def test_a_worker_that_is_killed_is_replaced_and_others_go_on_meanwhile(crewed: 
         thread.join()
         assert failed == []
     assert "a worker ended, and is replaced" in crew.served.log.read_text()
+
+
+def test_the_parent_only_waits(crewed: Start) -> None:
+    crew = crewed()
+    before = cpu_seconds(crew.served.process.pid)
+    time.sleep(2)
+    assert cpu_seconds(crew.served.process.pid) - before < 0.1
 
 
 def test_jobs_run_on_when_the_worker_that_runs_them_is_killed(crewed: Start) -> None:
@@ -140,6 +153,7 @@ def test_a_second_signal_stops_every_worker_in_the_middle_of_an_exchange(crewed:
     workers = crew.workers()
     with half_an_upload(crew.served, b"x" * 200_000), half_an_upload(crew.served, b"y" * 200_000):
         stop_listening(crew.served)
+        assert crew.served.process.poll() is None
         crew.served.process.send_signal(second)
         assert crew.served.process.wait(60) == 0
     assert not any(lives(pid) for pid in workers)

@@ -15,27 +15,13 @@ from tests import make
 from tests.workers.crews import Crewed
 
 
-def test_new_connections_go_to_whoever_has_fewer(crew: Crewed) -> None:
+def test_every_worker_takes_connections(crew: Crewed) -> None:
     with ExitStack() as stack:
-
-        def connect() -> tuple[int, httpx.Client]:
-            client = stack.enter_context(crew.client())
+        clients = [stack.enter_context(crew.client()) for _ in range(40)]
+        for client in clients:
             client.get("/v2/").raise_for_status()
-            return crew.who_serves(client), client
-
-        few, many = crew.workers()
-        found = [connect() for _ in range(40)]
-        assert {pid for pid, _ in found} == {few, many}
-        for pid, client in found:
-            if pid == few:
-                client.close()
-        while sum(pid == many for pid, _ in found) < 20:
-            found.append(connect())
-        for pid, client in found:
-            if pid == few:
-                client.close()
-        # In a while: a worker that gets no CPU for some milliseconds does not keep others from accepting.
-        assert sum(connect()[0] == few for _ in range(20)) >= 15
+        served = [crew.who_serves(client) for client in clients]
+        assert all(served.count(pid) >= 5 for pid in crew.workers())
 
 
 def test_a_push_may_go_through_every_worker(crew: Crewed) -> None:

@@ -85,12 +85,17 @@ class Crew:
         try:
             while self._workers or self._due:
                 self._start_due()
-                found = signal.sigtimedwait(_HEARD, max(0.0, min(self._due.values(), default=_LONG) - time.monotonic()))
+                found = signal.sigtimedwait(_HEARD, self._patience())
                 self._hear(signal.Signals(found.si_signo) if found is not None else None)
         finally:
             self._tell(signal.SIGKILL)
         if self._error is not None:
             raise self._error
+
+    def _patience(self) -> float:
+        """Seconds until the next start is due."""
+        now = time.monotonic()
+        return max(0.0, min(self._due.values(), default=now + _LONG) - now)
 
     def _hear(self, number: signal.Signals | None) -> None:
         if number in _STOP:

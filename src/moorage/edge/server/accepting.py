@@ -10,11 +10,11 @@ from typing import Final
 from moorage.edge.server.turns import Turns
 from moorage.edge.server.wire import log
 
-_STAND_BACK: Final = 0.002
+_STAND_BACK: Final = 0.005
 """Seconds that others are given to take what this process leaves to them."""
 
-_LOT: Final = 16
-"""Connections that are taken together where nobody else did: the others may be busy, or stuck."""
+_MOST: Final = 16
+"""The most connections that are taken together where nobody else did: the others may be busy, or stuck."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _REST: Final = 1.0
@@ -38,6 +38,8 @@ class Accepting:
         self._loop = asyncio.get_running_loop()
         self._making: set[asyncio.Task[None]] = set()
         self._later: asyncio.TimerHandle | None = None
+        self._lot = 1
+        """How many to take after the next wait: twice as many with each that was for nothing."""
         self._loop.add_reader(listening, self._look)
 
     def close(self) -> None:
@@ -51,6 +53,7 @@ class Accepting:
         if self._turns.ahead:
             self._pause(_STAND_BACK)
         else:
+            self._lot = 1
             self._accept()
 
     def _pause(self, seconds: float) -> None:
@@ -60,9 +63,11 @@ class Accepting:
     def _resume(self) -> None:
         self._later = None
         self._loop.add_reader(self._listening, self._look)
-        for _ in range(_LOT):
+        for _ in range(self._lot):
             if not self._accept():
-                break
+                self._lot = 1
+                return
+        self._lot = min(2 * self._lot, _MOST)
 
     def _accept(self) -> bool:
         """Whether there was a connection."""
