@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from moorage.access.bearer import Bearer
 from moorage.access.credentials import Credentials
@@ -51,7 +51,9 @@ from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
 from moorage.telemetry import access_log, exposition, redact_text, redact_url
 from moorage.telemetry.exchanges import Exchanges
-from moorage.telemetry.tallies import RHYTHM, Tallies
+
+if TYPE_CHECKING:
+    from moorage.telemetry.tallies import Tallies
 
 SERVICE: Final = "moorage"
 """What the registry is called in challenges and tokens."""
@@ -95,7 +97,7 @@ class Duty:
     """Whether nobody else has opened the registry yet: the database is looked at, and its schema brought up to date."""
     damaged: "memoryview[int] | None" = None
     """What all know of the database's file: of this, see `Watch`."""
-    tallies: Tallies | None = None
+    tallies: "Tallies | None" = None
     """Where all write down what they have counted."""
 
 
@@ -236,8 +238,10 @@ def existing(settings: Settings, otherwise: str = "") -> Database:
         return open_database(settings.database_url)
 
 
-async def _count(tallies: Tallies, number: int) -> None:
+async def _count(tallies: "Tallies", number: int) -> None:
     """Write down what this process has counted, in a rhythm and at its end."""
+    from moorage.telemetry.tallies import RHYTHM
+
     try:
         while True:
             await in_thread(tallies.put, number)

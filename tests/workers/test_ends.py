@@ -107,6 +107,18 @@ def test_jobs_run_in_one_worker_alone(crewed: Start) -> None:
     assert len(holders) == 1
 
 
+def test_whoever_is_told_that_all_listen_may_signal_them(crewed: Start, tmp_path: Path) -> None:
+    for number in range(4):
+        crew = crewed(tmp_path / f"d{number}", REGISTRY_HTTP_WORKERS="3")
+        workers = crew.workers()
+        crew.served.process.send_signal(signal.SIGHUP)
+        with crew.lines() as lines:
+            assert set(lines) == set(workers)
+        crew.served.process.terminate()
+        assert crew.served.process.wait(20) == 0
+        assert not any(lives(pid) for pid in workers)
+
+
 def test_nothing_is_left_of_a_server_whose_parent_is_killed(crewed: Start, tmp_path: Path) -> None:
     crew = crewed(tmp_path / "d")
     workers = crew.workers()

@@ -12,6 +12,7 @@ import pytest
 
 from moorage.oci import digest as digests
 from tests import make
+from tests.workers.conftest import Start
 from tests.workers.crews import Crewed
 
 
@@ -100,3 +101,12 @@ def test_whoever_is_asked_after_a_move_sees_the_tag_where_it_is(crew: Crewed) ->
             for reader in readers:
                 reader.join()
         assert stale == []
+
+
+def test_workers_share_the_number_of_connections(crewed: Start) -> None:
+    crew = crewed(REGISTRY_LIMITS_CONNECTIONS="6")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(crew.client()) for _ in range(12)]
+        answers = [client.get("/v2/").status_code for client in clients]
+    assert set(answers) == {200, 503}
+    assert answers.count(200) <= 6

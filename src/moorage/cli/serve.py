@@ -17,14 +17,12 @@ from moorage.access.first import PASSWORD_FILE
 from moorage.app import ALONE, Application, Duty
 from moorage.cli import serving
 from moorage.cli.cpus import usable_cpus
-from moorage.cli.crew import AT_ONCE, Crew, report_ready
 from moorage.cli.data import lock
 from moorage.cli.greeting import greet
 from moorage.cli.serving import Places, Team, take_places
 from moorage.edge.server.turns import Turns, shared_numbers
 from moorage.errors import Code, RegistryError
 from moorage.settings import Loaded, Settings, load
-from moorage.telemetry.tallies import Tallies
 
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 1024 * 1024
@@ -97,6 +95,9 @@ def _serve_alone(settings: Settings, places: Places) -> None:
 
 def _serve_together(settings: Settings, places: Places, count: int) -> None:
     """Be the parent of so many workers.  What they share is made here, before any of them."""
+    from moorage.cli.crew import AT_ONCE, Crew, report_ready
+    from moorage.telemetry.tallies import Tallies
+
     listening, connections, damaged, made = map(shared_numbers, (count, count, 1, 1))
     debug = settings.http.debug
     tallies = Tallies(count) if debug.addr is not None and debug.prometheus.enabled else None
