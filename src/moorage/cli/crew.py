@@ -37,6 +37,8 @@ _MOST: Final = 7
 """So many such ends in a row, and there is no use in another start."""
 _FIRST_PAUSE: Final = 0.1
 """Seconds before the start that follows the first of them; each time they are doubled."""
+_REST: Final = 1.0
+"""Seconds until another start is tried where the system has no room for one."""
 _LONG: Final = 3600.0
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -139,16 +141,15 @@ class Crew:
                 return
             if not pid:
                 return
-            if (
-                worker := self._workers.pop(pid, None)
-            ) is not None:  # or an orphan, where we are the init of a container
+            worker = self._workers.pop(pid, None)
+            if worker is not None:  # or an orphan, where we are the first process of a container
                 self._ended(worker, pid, os.waitstatus_to_exitcode(status))
 
     def _ended(self, worker: _Worker, pid: int, status: int) -> None:
         self._bury(worker.number)
         if self._stopping:
             return
-        how = f"status {status}" if status >= 0 else signal.Signals(-status).name
+        how = f"status {status}" if status >= 0 else f"signal {-status}, {signal.strsignal(-status)}"
         if not self._greeted:
             told_why = status > 0
             self._fail(SystemExit(status) if told_why else _ended_early(f"a worker ended before it listened: {how}"))
@@ -156,11 +157,8 @@ class Crew:
         soon = time.monotonic() - worker.since < _SOON
         self._failures = self._failures + 1 if soon else 0
         if self._failures >= _MOST:
-            self._fail(
-                _ended_early(
-                    f"workers end as soon as they have begun, {_MOST} times in a row: {how}; the log says more"
-                )
-            )
+            words = f"workers end as soon as they have begun, {_MOST} times in a row"
+            self._fail(_ended_early(f"{words}: {how}; the log says more"))
             return
         pause = _FIRST_PAUSE * 2 ** (self._failures - 1) if self._failures else 0.0
         self._due[worker.number] = time.monotonic() + pause
@@ -171,15 +169,22 @@ class Crew:
         self._stop()
 
     def _start_due(self) -> None:
+        """Raises OSError where not even the first workers can be had."""
         now = time.monotonic()
         for number in [number for number, due in self._due.items() if due <= now]:
-            first = not self._greeted and number == 0
-            del self._due[number]
             gc.freeze()  # or a collection in a worker would copy every page that holds an object
             parent = os.getpid()
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as reason:  # no memory, or too many processes
+                if not self._greeted:
+                    raise
+                log.warning("a worker cannot be started", worker=number, error=reason.strerror)
+                self._due[number] = now + _REST
+                continue
             if not pid:
-                self._become(number, first, parent)
+                self._become(number, not self._greeted and number == 0, parent)
+            del self._due[number]
             self._workers[pid] = _Worker(number, now)
 
     def _become(self, number: int, first: bool, parent: int) -> NoReturn:
