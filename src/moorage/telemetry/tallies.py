@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Final
 
 from moorage.telemetry.metrics import collected
@@ -42,12 +43,14 @@ class Tallies:
 
     def __init__(self, count: int) -> None:
         self._files = [os.memfd_create(f"tally-{number}", os.MFD_CLOEXEC) for number in range(count + 1)]
+        self._turn = Lock()
 
     def put(self, number: int) -> None:
         """Write down what this process, of this number, has counted."""
         families: dict[str, _Family] = {}
         _add(families, collected(), number)
-        _write(self._files[number], families)
+        with self._turn:
+            _write(self._files[number], families)
 
     def bury(self, number: int) -> None:
         """The process of this number is gone: keep what it had counted, and forget what it was."""
@@ -62,12 +65,11 @@ class Tallies:
         """The metrics of all as Prometheus reads them, and their media type; asked in the process of this number."""
         import prometheus_client
 
+        self.put(number)  # what is shown is kept, whatever happens to this process: or counters would go back
         whole: dict[str, _Family] = {}
-        _add(whole, collected(), number)
-        for other in range(len(self._files)):
-            if other != number:
-                for name, family in self._read(other).items():
-                    _merge(whole, name, family)
+        for each in range(len(self._files)):
+            for name, family in self._read(each).items():
+                _merge(whole, name, family)
         content = prometheus_client.generate_latest(_Shown(whole))
         return content, prometheus_client.CONTENT_TYPE_LATEST
 
