@@ -29,6 +29,7 @@ OURS = (
     "http.debug.deny",
     "http.deny",
     "http.trusted_proxies",
+    "http.workers",
     "limits.",
     "scrub.",
     "storage.reserve",
@@ -72,6 +73,7 @@ PARSED = {
     "parse_size": "size",
     "parse_seconds": "seconds or duration",
     "parse_share": "share",
+    "parse_workers": "number or `auto`",
 }
 
 

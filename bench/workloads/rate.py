@@ -1,14 +1,11 @@
 """How many small pulls a second, with as many processes as there are cores for the server and its clients."""
 
-import os
-import subprocess
 from dataclasses import replace
-from functools import cache
 
 from bench.content import new_image
 from bench.load import has_wrk
 from bench.rounds import Sample, Stage, Unit, Workload, measure
-from bench.servers import PEERS, ROOT, Server
+from bench.servers import PEERS, Server
 from bench.workloads.scale import Scale
 from bench.workloads.verbs import ACCEPT, check_manifest, push_image, small_gets
 
@@ -16,15 +13,6 @@ _NAME = "acme/app"
 _TARGET = f"/v2/{_NAME}/manifests/1.0"
 _WORKERS = 2
 _CONNECTIONS = 16
-
-
-@cache
-def has_workers() -> bool:
-    """Whether our server knows of several processes."""
-    command = [part for part in PEERS[0].command if part not in {"--config", "{config}"}]
-    environment = {**os.environ, **PEERS[0].environment}
-    told = subprocess.run([*command, "--help"], check=False, capture_output=True, text=True, cwd=ROOT, env=environment)
-    return "--workers" in told.stdout
 
 
 def rate(scale: Scale) -> Stage:
@@ -45,4 +33,4 @@ def rate(scale: Scale) -> Stage:
         return sample
 
     title = f"GET manifest by tag, {_CONNECTIONS} connections, {_WORKERS} workers of ours"
-    return Stage("rate", [Workload(title, Unit.RATE, get)] if has_wrk() and has_workers() else [], prepare)
+    return Stage("rate", [Workload(title, Unit.RATE, get)] if has_wrk() else [], prepare)

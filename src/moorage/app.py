@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from moorage.access.bearer import Bearer
 from moorage.access.credentials import Credentials
@@ -48,8 +49,11 @@ from moorage.settings import Settings
 from moorage.settings.model import Token
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
-from moorage.telemetry import access_log, redact_text, redact_url
+from moorage.telemetry import access_log, exposition, redact_text, redact_url
 from moorage.telemetry.exchanges import Exchanges
+
+if TYPE_CHECKING:
+    from moorage.telemetry.tallies import Tallies
 
 SERVICE: Final = "moorage"
 """What the registry is called in challenges and tokens."""
@@ -83,15 +87,32 @@ class Doors:
     desk: Desk | None = None
 
 
-def build(settings: Settings) -> Application:
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What falls to this process, where several of one machine serve the same registry together."""
+
+    number: int = 0
+    """Number 0 runs the background jobs."""
+    first: bool = True
+    """Whether nobody else has opened the registry yet: the database is looked at, and its schema brought up to date."""
+    damaged: "memoryview[int] | None" = None
+    """What all know of the database's file: of this, see `Watch`."""
+    tallies: "Tallies | None" = None
+    """Where all write down what they have counted."""
+
+
+ALONE: Final = Duty()
+
+
+def build(settings: Settings, duty: Duty = ALONE) -> Application:
     """Open rows and bytes, bring the schema up to date, and put the floors together.  Raises RegistryError."""
-    db = _database(settings.database_url)
+    db = _database(settings.database_url, checked=not duty.first)
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
     if not settings.ephemeral:
         recognise(db, store, f"the blob folder {settings.blobs}", registry.now())
-    watch = Watch(db)
-    jobs = _jobs(registry, settings, watch)
+    watch = Watch(db, duty.damaged)
+    jobs = _jobs(registry, settings, watch) if duty.number == 0 else []
     meter = _meter(settings)
     doors = _doors(settings, registry, meter)
     lists = V2(settings.catalog.maxentries, settings.tags.maxtags, settings.http.accel)
@@ -105,8 +126,10 @@ def build(settings: Settings) -> Application:
         await in_thread(store.check)
 
     async def work() -> None:
-        # The server's lock keeps others away from SQLite's rows.
+        # The server's lock keeps others away from SQLite's rows, and of its processes one runs jobs.
         running = [run_jobs(db, jobs, registry.now, alone=db.dialect == "sqlite")] if jobs else []
+        if duty.tallies is not None:
+            running.append(_count(duty.tallies, duty.number))
         await asyncio.gather(*running, *([doors.watch()] if doors.watch else []))
 
     async def close() -> None:
@@ -121,7 +144,8 @@ def build(settings: Settings) -> Application:
     if settings.http.further_headers:
         handler = with_headers(settings.http.further_headers, handler)
     prometheus = settings.http.debug.prometheus
-    aside = private(checks, prometheus.path if prometheus.enabled else None)
+    expose = partial(duty.tallies.exposition, duty.number) if duty.tallies is not None else exposition
+    aside = private(checks, prometheus.path if prometheus.enabled else None, expose)
     return Application(handler, aside, registry, _observer(), work, close, doors.first_password)
 
 
@@ -215,11 +239,24 @@ def existing(settings: Settings, otherwise: str = "") -> Database:
         return open_database(settings.database_url)
 
 
-def _database(url: str) -> Database:
+async def _count(tallies: "Tallies", number: int) -> None:
+    """Write down what this process has counted, in a rhythm and at its end."""
+    from moorage.telemetry.tallies import RHYTHM
+
+    try:
+        while True:
+            await in_thread(tallies.put, number)
+            await asyncio.sleep(RHYTHM)
+    finally:
+        tallies.put(number)
+
+
+def _database(url: str, *, checked: bool) -> Database:
     """The database, with the schema that this program needs.  Raises RegistryError that says which, and why not."""
     with _explained(url):
-        check_after_crash(url)
-        migrate(url)
+        if not checked:
+            check_after_crash(url)
+            migrate(url)
         return open_database(url, ballast=BALLAST)
 
 

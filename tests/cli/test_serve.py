@@ -51,6 +51,17 @@ def test_a_port_that_is_taken_is_named(refusal, taken):
     )
 
 
+@pytest.mark.parametrize("broken", ["address", "database", "certificate"])
+def test_what_workers_cannot_begin_with_is_told_once(refusal, tmp_path, taken, broken):
+    (tmp_path / "noise.db").write_bytes(b"noise" * 2000)
+    environ = {
+        "address": {"REGISTRY_HTTP_DEBUG_ADDR": f"127.0.0.1:{taken}"},
+        "database": {"REGISTRY_DATABASE_URL": f"sqlite:///{tmp_path}/noise.db"},
+        "certificate": {"REGISTRY_HTTP_TLS_CERTIFICATE": str(LAB), "REGISTRY_HTTP_TLS_KEY": str(LAB)},
+    }[broken]
+    assert refusal("--workers", "3", **environ) == refusal(**environ)
+
+
 def test_an_address_that_is_none_is_told(refusal):
     assert refusal("--listen", "5000") == "cannot listen on '5000': write HOST:PORT, as in 127.0.0.1:5000"
     assert refusal("--listen", "nowhere.invalid:5000").startswith("cannot listen on nowhere.invalid:5000: ")

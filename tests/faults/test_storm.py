@@ -36,3 +36,7 @@ def test_kills_at_random_moments_lose_nothing_on_postgresql(
     request: pytest.FixtureRequest, folder: Path, own_server: Server
 ) -> None:
     weather(request, Place(folder / "data", url=own_server.create(schema=False)), folder, "pg")
+
+
+def test_kills_of_several_processes_at_once_lose_nothing(request: pytest.FixtureRequest, folder: Path) -> None:
+    weather(request, Place(folder / "data", {"REGISTRY_HTTP_WORKERS": "2"}), folder, "workers")

@@ -4,6 +4,7 @@ The newest signs.  Older ones are believed until nothing they signed can still b
 leaves no gap; a process that meets a key it does not know reads the rows again.
 """
 
+import asyncio
 import base64
 import json
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from moorage.db import generation
 from moorage.db import keys as rows
 from moorage.db.engine import Database, Tx
 from moorage.telemetry import logger
@@ -25,7 +27,7 @@ LONGEST_TOKEN: Final = 3600
 
 _LIFE: Final = 30 * 24 * 3600 * 1_000_000
 _AGAIN: Final = 1.0
-"""Seconds between two looks for an unknown key: whoever invents key ids costs us no more."""
+"""Seconds between two looks for unknown keys: whoever invents key ids waits, and costs us no more."""
 
 log: Final = logger("moorage.access")
 
@@ -44,7 +46,8 @@ class KeyRing:
     def __init__(self, db: Database, secret: bytes, now: Callable[[], int]) -> None:
         self._db, self._secret, self._now = db, secret, now
         self._keys: dict[str, Key] = {}
-        self._looked = 0.0
+        self._looked = -_AGAIN
+        self._turn = asyncio.Lock()
 
     async def signing(self) -> Key:
         """The key to sign with; made if there is none, or the newest is old."""
@@ -61,9 +64,17 @@ class KeyRing:
         return newest
 
     async def find(self, identity: str) -> Key | None:
-        """The key of this id, if we made it."""
-        if identity not in self._keys and time.monotonic() > self._looked + _AGAIN:
-            await self._read()
+        """The key of this id, if we made it.
+
+        An unknown one is looked for in the rows as they are after it was asked for: another process may have made it
+        just now, or somebody else may be reading them.
+        """
+        if identity not in self._keys:
+            asked = time.monotonic()
+            async with self._turn:
+                if identity not in self._keys and self._looked < asked:
+                    await asyncio.sleep(max(0.0, self._looked + _AGAIN - time.monotonic()))
+                    await self._read()
         return self._keys.get(identity)
 
     async def published(self) -> dict[str, list[dict[str, str]]]:
@@ -101,6 +112,10 @@ class KeyRing:
 
 
 def _add(tx: Tx, key: Key, sealed: str, now: int) -> None:
+    """Add the key, unless another process was faster: it would be met by processes that have only just looked."""
+    generation.change(tx, now)  # whoever else is at this waits here for our commit
+    if any(created + _LIFE >= now for _, _, _, created in rows.newest_first(tx)):
+        return
     rows.add(tx, key.id, json.dumps(key.public), sealed, now)
     rows.remove_before(tx, now - _LIFE - 2 * LONGEST_TOKEN * 1_000_000)
 

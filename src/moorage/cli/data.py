@@ -46,15 +46,24 @@ def lock(settings: Settings) -> int | None:
             Code.UNAVAILABLE,
             f"the data folder {settings.data} cannot be used: {reason.strerror}; give another with --data",
         ) from reason
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise RegistryError(
-            Code.UNAVAILABLE,
-            f"another server is already using {settings.data}; stop it, or give this one another --data",
-        ) from None
-    return fd
+    until = time.monotonic() + _ENDING
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < until:
+                time.sleep(0.02)
+                continue
+            os.close(fd)
+            raise RegistryError(
+                Code.UNAVAILABLE,
+                f"another server is already using {settings.data}; stop it, or give this one another --data",
+            ) from None
+        return fd
+
+
+_ENDING: Final = 1.0
+"""Seconds that the workers of a server may need to end which was killed just now."""
 
 
 @contextmanager

@@ -1,15 +1,11 @@
-"""`moorage serve`: a registry in this process, until it is told to stop."""
+"""`moorage serve`: a registry in this process, or in several, until it is told to stop."""
 
-import asyncio
 import ctypes
 import os
-import resource
-import socket
-import ssl
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -17,20 +13,19 @@ import typer
 import uvloop
 
 from moorage import telemetry
-from moorage.app import Application, build
+from moorage.access.first import PASSWORD_FILE
+from moorage.app import ALONE, Application, Duty
+from moorage.cli import serving
+from moorage.cli.cpus import usable_cpus
 from moorage.cli.data import lock
 from moorage.cli.greeting import greet
-from moorage.cli.tls import renew_certificate, tls_context
-from moorage.edge.server import Admission, Limits, Server
-from moorage.edge.server.signals import run_until_signalled
+from moorage.cli.serving import Places, Team, take_places
+from moorage.edge.server.turns import Turns, shared_numbers
 from moorage.errors import Code, RegistryError
 from moorage.settings import Loaded, Settings, load
 
-_THREADS: Final = 8
 _M_MMAP_THRESHOLD: Final = -3
 _LARGE: Final = 1024 * 1024
-_OWN_FILES: Final = 100
-"""File descriptors for databases, libraries and the loop."""
 
 
 def serve(
@@ -48,6 +43,9 @@ def serve(
         str | None,
         typer.Option(help="HOST:PORT, or the path of a socket; 127.0.0.1:5000 by default: this machine alone."),
     ] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="How many processes share the work; auto: as many as there are CPUs to use.")
+    ] = None,
     *,
     open_: Annotated[
         bool,
@@ -58,7 +56,8 @@ def serve(
     ] = False,
 ) -> None:
     """Run a registry."""
-    loaded = load(config, overrides={"data": str(data) if data else None, "auth.open": open_ or None})
+    given = {"data": str(data) if data else None, "auth.open": open_ or None, "http.workers": workers}
+    loaded = load(config, overrides=given)
     settings = loaded.settings
     if settings.auth.silly is not None:
         raise RegistryError(Code.DENIED, _silly(loaded.source))
@@ -73,14 +72,81 @@ def serve(
     )
     _announce(loaded)
     guard = lock(settings)
-    place = listen or settings.http.addr
     sys.setswitchinterval(0.0005)
     _give_memory_back()
     try:
-        uvloop.run(_serve(settings, place))
+        places = take_places(settings, listen or settings.http.addr)
+        count = _workers(settings)
+        if count == 1:
+            _serve_alone(settings, places)
+        else:
+            _serve_together(settings, places, count)
     finally:
         if guard is not None:
             os.close(guard)
+
+
+def _serve_alone(settings: Settings, places: Places) -> None:
+    def started(application: Application) -> None:
+        _greet(settings, places, application.first_password)
+
+    uvloop.run(serving.serve(settings, places, started, ALONE))
+
+
+def _serve_together(settings: Settings, places: Places, count: int) -> None:
+    """Be the parent of so many workers.  What they share is made here, before any of them."""
+    from moorage.cli.crew import AT_ONCE, Crew, report_ready
+    from moorage.telemetry.tallies import Tallies
+
+    listening, connections, damaged, made = map(shared_numbers, (count, count, 1, 1))
+    debug = settings.http.debug
+    tallies = Tallies(count) if debug.addr is not None and debug.prometheus.enabled else None
+    _import_ahead(settings)
+
+    def work(number: int, first: bool) -> None:
+        def started(application: Application) -> None:
+            made[0] = made[0] or application.first_password is not None
+            report_ready()
+
+        duty = Duty(number, first, damaged, tallies)
+        uvloop.run(
+            serving.serve(settings, places, started, duty, Team(count, Turns(listening, connections, number), AT_ONCE))
+        )
+
+    def greet_all() -> None:
+        _greet(settings, places, settings.data / PASSWORD_FILE if made[0] else None)
+
+    def bury(number: int) -> None:
+        listening[number] = connections[number] = 0
+        if tallies is not None:
+            tallies.bury(number)
+
+    Crew(listening, work, greet=greet_all, leave=places.close, bury=bury).run()
+
+
+def _import_ahead(settings: Settings) -> None:
+    """Import what every worker will sooner or later, so that they have it in common."""
+    kind = settings.database_url.partition(":")[0]
+    metrics = settings.http.debug.prometheus.enabled
+    accounts = settings.auth.provider is None and not settings.auth.open
+    names = [f"moorage.db.{kind}", *(["prometheus_client"] if metrics else []), *(_SIGNING_IN if accounts else ())]
+    for name in names:
+        import_module(name)
+
+
+_SIGNING_IN: Final = ("argon2", "cryptography.fernet", "jwt")
+
+
+def _greet(settings: Settings, places: Places, first_password: Path | None) -> None:
+    debug = places.debug.url if places.debug is not None else None
+    greet(settings, places.front.url, places.front.name, debug, first_password)
+
+
+def _workers(settings: Settings) -> int:
+    """How many processes are to serve."""
+    if settings.http.workers != "auto":
+        return settings.http.workers
+    return 1 if settings.ephemeral else usable_cpus()
 
 
 def _give_memory_back() -> None:
@@ -107,104 +173,3 @@ def _announce(loaded: Loaded) -> None:
         log.warning("a setting is ignored", setting=line)
     for line in loaded.notices:
         log.info(line)
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise RegistryError(Code.REQUEST_INVALID, f"cannot listen on {text!a}: write HOST:PORT, as in 127.0.0.1:5000")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what Docker Registry's ':5000' means
-
-
-async def _serve(settings: Settings, place: str) -> None:
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="bytes"))
-    application = build(settings)
-    server = Server(
-        application.handler,
-        limits=_limits(settings),
-        observe=application.observe,
-        trusted_proxies=settings.http.trusted_proxies,
-        admission=Admission(settings.http.allow, settings.http.deny, "http"),
-        certificates=settings.auth.certificates,
-    )
-    tls = tls_context(settings.http.tls)
-    try:
-        url, name = await _listen(server, place, tls, "--listen")
-        debug, debug_url = await _debug(application, settings)
-    except BaseException:
-        server.abort()
-        await application.close()
-        raise
-    working = asyncio.ensure_future(application.work())
-    await run_until_signalled(
-        server,
-        seconds=settings.http.draintimeout.total_seconds(),
-        reload=lambda: renew_certificate(server, settings.http.tls) if tls else None,
-        started=lambda: greet(settings, url, name, debug_url, application.first_password),
-    )
-    if debug is not None:
-        debug.abort()
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
-    await application.close()
-
-
-def _limits(settings: Settings) -> Limits:
-    limits = settings.limits
-    return Limits(
-        header_bytes=limits.header_bytes,
-        header_seconds=limits.header_seconds,
-        idle_seconds=limits.idle_seconds,
-        body_seconds=limits.body_seconds,
-        send_seconds=limits.send_seconds,
-        connections=limits.connections or _seats(),
-    )
-
-
-def _seats() -> int:
-    """How many connections there are file descriptors for: one that sends a blob has three."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-            soft = hard
-    return max(16, (soft - _OWN_FILES) // 3)
-
-
-async def _listen(server: Server, place: str, tls: ssl.SSLContext | None, setting: str) -> tuple[str, str]:
-    """Listen on HOST:PORT or the path of a socket; gives the URL, and the name docker knows it by.
-
-    Raises UNAVAILABLE, and names the setting to change.
-    """
-    scheme = "https" if tls else "http"
-    try:
-        if place.startswith("/"):
-            await server.listen_unix(place, tls)
-            return f"{scheme}+unix://{place}", "localhost"
-        host, port = await server.listen(*_address(place), tls)
-    except OSError as reason:
-        raise RegistryError(
-            Code.UNAVAILABLE, f"cannot listen on {place}: {_strerror(reason)}; choose another with {setting}"
-        ) from reason
-    name = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::"} else host  # noqa: S104 - only compared
-    return f"{scheme}://{host}:{port}", f"{name}:{port}"
-
-
-async def _debug(application: Application, settings: Settings) -> tuple[Server | None, str | None]:
-    debug = settings.http.debug
-    if debug.addr is None:
-        return None, None
-    server = Server(
-        application.private,
-        trusted_proxies=settings.http.trusted_proxies,
-        admission=Admission(debug.allow, debug.deny, "http.debug"),
-    )
-    url, _ = await _listen(server, debug.addr, None, "http.debug.addr")
-    return server, url
-
-
-def _strerror(reason: OSError) -> str:
-    """The system's own words; asyncio puts the address into them once more."""
-    plain = reason.errno is not None and reason.errno > 0 and not isinstance(reason, socket.gaierror)
-    return os.strerror(reason.errno or 0) if plain else str(reason.strerror or reason)

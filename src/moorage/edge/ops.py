@@ -52,14 +52,14 @@ def front(
     return respond
 
 
-def private(checks: Checks, metrics: str | None) -> Handler:
-    """What the debug address serves: health, and at the path `metrics` what Prometheus reads."""
+def private(checks: Checks, metrics: str | None, expose: Callable[[], tuple[bytes, str]] = exposition) -> Handler:
+    """What the debug address serves: health, and at the path `metrics` what `expose` gives for Prometheus."""
 
     async def respond(request: Request) -> Response:
         begin_request(request.id)
         if request.path == metrics:
             request.route = metrics
-            content, media_type = exposition()
+            content, media_type = await asyncio.to_thread(expose)  # with many routes it takes a while
             return Response(200, [("Content-Type", media_type)], content)
         if request.path == "/debug/health":
             request.route = request.path

@@ -132,8 +132,14 @@ def _contradictions(settings: Settings, document: Document) -> Iterator[Fault]:
             problem = "needs http.tls.clientauth to verify: verify-client-cert-if-given, require-and-verify-client-cert"
         else:
             problem = "needs http.tls.clientcas: a certificate that nobody verifies proves nothing"
-        path = ("auth", "certificates")
-        yield Fault(place_of(path, document.places), ".".join(path), problem)
+        yield _fault(document, ("auth", "certificates"), problem)
+    if settings.ephemeral and settings.http.workers not in {1, "auto"}:
+        problem = "must be 1 where storage is in memory: processes have no memory in common"
+        yield _fault(document, ("http", "workers"), problem)
+
+
+def _fault(document: Document, path: Path, problem: str) -> Fault:
+    return Fault(place_of(path, document.places), ".".join(path), problem)
 
 
 def _order(fault: Fault) -> tuple[bool, str, int]:

@@ -7,7 +7,7 @@ is given for.  So `secret: 0123` is the text it looks like and never an octal nu
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
@@ -170,6 +170,16 @@ def parse_rate(value: Any) -> str:
     return text
 
 
+def parse_workers(value: Any) -> int | Literal["auto"]:
+    """How many processes: a whole number from 1, or `auto`.  Raises ValueError."""
+    text = str(value).strip().lower()
+    if text == "auto":
+        return "auto"
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not int(text):
+        raise ValueError(f"must be a number from 1 to 999, or 'auto', not '{value}'")
+    return int(text)
+
+
 def _positive(value: timedelta) -> timedelta:
     if not value:
         raise ValueError("must be longer than 0s")
@@ -205,6 +215,11 @@ Rate = Annotated[
     str,
     BeforeValidator(parse_rate),
     WithJsonSchema({"type": "string", "examples": ["600/minute", "100 per 6 hours"]}),
+]
+Workers = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(parse_workers),
+    WithJsonSchema({"type": ["integer", "string"], "examples": [1, 4, "auto"]}),
 ]
 Secret = Annotated[str | None, Hidden()]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]

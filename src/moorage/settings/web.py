@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from moorage.settings.values import Duration, Ignored, Names, Secret, Section, Unread, lowercase
+from moorage.settings.values import Duration, Ignored, Names, Secret, Section, Unread, Workers, lowercase
 
 CIPHERS: Final = {
     "TLS_RSA_WITH_AES_128_CBC_SHA": "AES128-SHA",
@@ -205,6 +205,8 @@ class HTTP(Section):
     """Where to listen: HOST:PORT, :PORT for every address, or the path of a socket where `net` is unix."""
     net: Annotated[Literal["tcp", "unix"], lowercase] = "tcp"
     """The kind of `addr`."""
+    workers: Workers = 1
+    """How many processes share the work; auto is as many as there are CPUs to use."""
     prefix: Annotated[str, AfterValidator(_prefix)] = "/"
     """The path in front of `/v2/`, with a slash at both ends."""
     host: Annotated[str, AfterValidator(_public_url)] | None = None

@@ -4,6 +4,7 @@ log      configure · logger · access_log · begin_request: one event per line
 lines    how an event looks: JSON, logfmt, text
 redact   what is never shown
 metrics  counter · gauge · histogram · exposition
+tallies  the metrics of several processes as one
 """
 
 from moorage.telemetry.lines import visible

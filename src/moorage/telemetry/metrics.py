@@ -5,12 +5,12 @@ instead of through its lock.  Label values come from small fixed sets (a route's
 repository's name), or memory would grow with what clients ask for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from prometheus_client import CollectorRegistry, Metric
 
 FAST: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds; from a manifest out of the cache to a large layer over a slow line."""
@@ -121,10 +121,20 @@ def histogram(name: str, text: str, labels: Sequence[str] = (), buckets: Sequenc
     return Histogram("Histogram", name, text, labels, buckets=tuple(buckets))
 
 
+def collected() -> "Iterable[Metric]":
+    """All metrics of this process, as prometheus_client has them."""
+    return _complete().collect()
+
+
 def exposition() -> tuple[bytes, str]:
     """All metrics as Prometheus reads them, and their media type."""
     import prometheus_client
 
+    return prometheus_client.generate_latest(_complete()), prometheus_client.CONTENT_TYPE_LATEST
+
+
+def _complete() -> "CollectorRegistry":
+    """The registry with every metric in it, whether anything was counted or not."""
     for family in list(_families.values()):
         family.family()
-    return prometheus_client.generate_latest(_registry()), prometheus_client.CONTENT_TYPE_LATEST
+    return _registry()

@@ -2,7 +2,9 @@
 
 import asyncio
 import ctypes
+import socket
 import ssl
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import final
@@ -10,7 +12,9 @@ from typing import final
 from uvicorn.server import ServerState
 
 from moorage.edge.http import Handler, Observer
+from moorage.edge.server.accepting import Accepting
 from moorage.edge.server.answers import Starts
+from moorage.edge.server.binding import bound, bound_unix
 from moorage.edge.server.connection import Connection
 from moorage.edge.server.ids import RequestIds
 from moorage.edge.server.limits import Limits
@@ -18,6 +22,7 @@ from moorage.edge.server.networks import EVERYBODY, Admission
 from moorage.edge.server.pool import Pool
 from moorage.edge.server.proxies import Trust
 from moorage.edge.server.renewal import Renewable
+from moorage.edge.server.turns import Turns
 from moorage.edge.server.wire import Seats, Shared, Unsent
 
 BACKLOG = 2048
@@ -42,6 +47,7 @@ class Server:
         trusted_proxies: tuple[str, ...] = (),
         admission: Admission = EVERYBODY,
         certificates: bool = False,
+        turns: Turns | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self._shared = Shared(
@@ -53,13 +59,14 @@ class Server:
             RequestIds(),
             Starts(),
             Pool(),
-            Seats(self.limits.connections),
+            Seats(self.limits.connections, turns),
             Unsent(self.limits.unsent_bytes),
             ThreadPoolExecutor(READERS, "moorage-read"),
             certificates,
         )
+        self._turns = turns
         self._state = ServerState()
-        self._listening: list[asyncio.AbstractServer] = []
+        self._listening: list[asyncio.AbstractServer | Accepting] = []
         self._tls: list[Renewable] = []
         self._clock: asyncio.TimerHandle | None = None
 
@@ -70,41 +77,42 @@ class Server:
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Accept connections; gives the address, with the port chosen where `port` is 0.  Raises OSError."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: Connection(self._shared, self._state, loop),
-            host,
-            port,
-            backlog=BACKLOG,
-            ssl=self._renewable(tls),
-            ssl_handshake_timeout=self.limits.header_seconds if tls else None,
-        )
-        self._started(server, loop)
-        name = server.sockets[0].getsockname()
+        sockets = bound(host, port)
+        name = sockets[0].getsockname()
+        await self.listen_on(sockets, tls)
         return str(name[0]), int(name[1])
 
     async def listen_unix(self, path: str, tls: ssl.SSLContext | None = None) -> None:
         """Accept connections on a Unix socket.  Raises OSError."""
+        await self.listen_on([bound_unix(path)], tls)
+
+    async def listen_on(self, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on sockets that are bound; they are ours from here on.  Raises OSError."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_unix_server(
-            lambda: Connection(self._shared, self._state, loop),
-            path,
-            backlog=BACKLOG,
-            ssl=self._renewable(tls),
-            ssl_handshake_timeout=self.limits.header_seconds if tls else None,
-        )
-        self._started(server, loop)
+        context = self._renewable(tls)
+        handshake = self.limits.header_seconds if tls else None
+
+        def protocol() -> Connection:
+            return Connection(self._shared, self._state, loop)
+
+        for one in sockets:
+            if self._turns is not None:
+                one.listen(BACKLOG)
+                self._listening.append(Accepting(one, self._turns, protocol, context, handshake))
+                self._turns.join()
+                continue
+            create = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
+            self._listening.append(
+                await create(protocol, sock=one, backlog=BACKLOG, ssl=context, ssl_handshake_timeout=handshake)
+            )
+        if self._clock is None:
+            self._clock = loop.call_later(self.limits.tick, self._tick, loop)
 
     def _renewable(self, tls: ssl.SSLContext | None) -> Renewable | None:
         if tls is None:
             return None
         self._tls.append(Renewable(tls))
         return self._tls[-1]
-
-    def _started(self, server: asyncio.AbstractServer, loop: asyncio.AbstractEventLoop) -> None:
-        self._listening.append(server)
-        if self._clock is None:
-            self._clock = loop.call_later(self.limits.tick, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         # One walk over all connections costs less than a timer set and unset with every request.
@@ -153,6 +161,8 @@ class Server:
         self._shared.readers.shutdown(wait=False)
 
     def _stop_listening(self) -> None:
+        if self._turns is not None:
+            self._turns.leave()
         for server in self._listening:
             server.close()
         self._listening.clear()

@@ -2,11 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from moorage.edge.server.server import Server
 
-_STOP = (signal.SIGTERM, signal.SIGINT)
+STOP: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 async def run_until_signalled(
@@ -15,22 +16,32 @@ async def run_until_signalled(
     seconds: float | None = None,
     reload: Callable[[], None] | None = None,
     started: Callable[[], None] | None = None,
+    stop: Sequence[signal.Signals] = STOP,
+    at_once: signal.Signals | None = None,
 ) -> None:
-    """Return once the server has stopped: SIGTERM or SIGINT drains it, a second one aborts it at once.
+    """Return once the server has stopped: a signal of `stop` drains it, a second one aborts it at once.
 
-    SIGHUP calls `reload`.  `started` is called once all of that is so: whoever is told of the server any earlier could
-    end it with a SIGHUP.  For the main thread; the handlers are removed on the way out.
+    Where there is a signal `at_once`, that aborts it, and further ones of `stop` mean nothing.  SIGHUP calls `reload`.
+    `started` is called once all of that is so: whoever is told of the server any earlier could end it with a SIGHUP.
+    For the main thread; the handlers are removed on the way out.
     """
     loop = asyncio.get_running_loop()
     first, second = asyncio.Event(), asyncio.Event()
 
-    def stop() -> None:
-        (second if first.is_set() else first).set()
+    def stopped() -> None:
+        (second if first.is_set() and at_once is None else first).set()
 
-    for number in _STOP:
-        loop.add_signal_handler(number, stop)
+    def abort() -> None:
+        first.set()
+        second.set()
+
+    handlers = dict.fromkeys(stop, stopped)
+    if at_once is not None:
+        handlers[at_once] = abort
     if reload is not None:
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        handlers[signal.SIGHUP] = reload
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
     try:
         if started is not None:
             started()
@@ -43,5 +54,5 @@ async def run_until_signalled(
         impatience.cancel()
         await draining
     finally:
-        for number in (*_STOP, *([signal.SIGHUP] if reload is not None else [])):
+        for number in handlers:
             loop.remove_signal_handler(number)

@@ -14,6 +14,7 @@ from moorage.edge.server.limits import Limits
 from moorage.edge.server.networks import Admission
 from moorage.edge.server.pool import Pool
 from moorage.edge.server.proxies import Trust
+from moorage.edge.server.turns import Turns
 from moorage.telemetry import logger
 
 NEVER: Final = float("inf")
@@ -22,23 +23,27 @@ log: Final = logger("moorage.server")
 
 
 class Seats:
-    """How many connections are served at a time."""
+    """How many connections are served at a time; with `turns`, other processes are told how many there are."""
 
-    def __init__(self, count: int | None) -> None:
+    def __init__(self, count: int | None, turns: Turns | None = None) -> None:
         self._free = count
+        self._turns = turns
 
     def take(self) -> bool:
         """Whether there was a seat; who took one must `leave`."""
-        if self._free is None:
-            return True
-        if self._free <= 0:
-            return False
-        self._free -= 1
+        if self._free is not None:
+            if self._free <= 0:
+                return False
+            self._free -= 1
+        if self._turns is not None:
+            self._turns.come()
         return True
 
     def leave(self) -> None:
         if self._free is not None:
             self._free += 1
+        if self._turns is not None:
+            self._turns.go()
 
 
 class Unsent:

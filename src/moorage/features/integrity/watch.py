@@ -14,11 +14,12 @@ _SHOWN: Final = 5
 
 
 class Watch:
-    """What the last look at the database's file found; nothing before the first."""
+    """Whether the last look at the database's file found it damaged; it is not before the first."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, damaged: "memoryview[int] | None" = None) -> None:
+        """`damaged` is one number, 0 or 1, that processes share of which one looks."""
         self._db = db
-        self._broken: list[str] = []
+        self._damaged: memoryview[int] | list[int] = damaged if damaged is not None else [0]
 
     def job(self) -> Job:
         """The job that looks once a day.  A PostgreSQL server watches over its files itself."""
@@ -26,15 +27,16 @@ class Watch:
 
     async def check(self) -> None:
         """Raise UNAVAILABLE where the last look found the file damaged: what readiness asks."""
-        if self._broken:
+        if self._damaged[0]:
             raise RegistryError(
                 Code.UNAVAILABLE,
                 "the registry's database file is damaged; its operator should stop the registry and restore a backup",
             )
 
     async def _look(self) -> bool:
-        self._broken = await self._db.verify()
-        if self._broken:
-            shown = "; ".join(self._broken[:_SHOWN])
+        found = await self._db.verify()
+        self._damaged[0] = bool(found)
+        if found:
+            shown = "; ".join(found[:_SHOWN])
             log.error("the database file is damaged: stop the registry and restore a backup", error=shown)
         return False
