@@ -62,7 +62,7 @@ class Bench:
 
     def unlink(self, tx: Tx) -> int:
         now = self.fleet.clock.at
-        return rows.unlink(tx, now, now + TRASH, 50)
+        return rows.unlink(tx, now, now + TRASH, rows.candidates(tx, 0, now, 50))
 
     def give_up(self) -> int:
         return self.fleet.nodes[1].db.write_now(rows.give_up, self.fleet.clock.at, 50)

@@ -13,6 +13,7 @@ from moorage.core.intake import in_thread
 from moorage.core.registry import SECOND, Registry
 from moorage.db import collection, trash
 from moorage.features.gc import clock, rows
+from moorage.features.gc.candidates import Candidates
 from moorage.features.gc.guard import Guard, log
 from moorage.jobs.job import Job
 from moorage.storage.store import BlobStore, StoredKey
@@ -42,14 +43,15 @@ class Windows:
 def collector(registry: Registry, windows: Windows) -> Job:
     """The job that reclaims content nothing refers to."""
     guard = Guard(registry.db, windows.breaker)
+    candidates = Candidates(registry.db)
 
     async def step() -> bool:
         now, db = await _now(registry, windows), registry.db
         if not await guard.allows(now):
             return False
-        lease = now + registry.policy.lease
-        found = await db.write(rows.purge_manifests, now, lease, _BATCH)
-        found += await db.write(rows.unlink, now, now + windows.trash, _BATCH)
+        if await candidates.take(now, now + windows.trash):
+            return True
+        found = await db.write(rows.purge_manifests, now, now + registry.policy.lease, _BATCH)
         given_up = await db.write(rows.give_up, now, _BATCH)
         keys = await db.write(rows.condemn, now, _BATCH)
         for key in keys:
@@ -57,7 +59,10 @@ def collector(registry: Registry, windows: Windows) -> Job:
         if keys:
             await db.write(rows.forget, keys)
         guard.spend(given_up + len(keys))
-        return found + given_up + len(keys) >= _BATCH
+        if found + given_up + len(keys) >= _BATCH:
+            return True
+        candidates.end()
+        return False
 
     return Job("gc", windows.interval, step)
 

@@ -1,6 +1,6 @@
 """What the collector asks of the rows.  Every function is one short transaction's work."""
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, or_, select, tuple_, update
 
 from moorage.db import trash
 from moorage.db.engine import Tx
@@ -65,22 +65,36 @@ def _unreferenced() -> ColumnElement[bool]:
     return ~referred & ~kept
 
 
-def unlink(tx: Tx, now: int, purge_after: int, most: int) -> int:
-    """Take blobs whose lease ran out, and which no manifest refers to, from their repositories into the trash.
+Link = tuple[int, int]
+"""A repository's id and a blob's."""
+
+
+def candidates(tx: Tx, since: int, now: int, most: int) -> list[Link]:
+    """Links whose lease ran out from `since` on, of blobs that no manifest of the repository refers to: a look only."""
+    expired = (links.c.leased_until >= since, links.c.leased_until < now)
+    found = select(links.c.repository_id, links.c.blob_id).where(*expired, _unreferenced()).limit(most)
+    return [(row.repository_id, row.blob_id) for row in tx.execute(found).fetchall()]
+
+
+def unlink(tx: Tx, now: int, purge_after: int, found: list[Link]) -> int:
+    """Take blobs that are `candidates` still from their repositories into the trash; gives how many were looked at.
 
     On PostgreSQL the first statement only locks: a push that committed after that statement began may refer to what
-    it found, so each is looked at again by a younger statement, behind the lock.  A link that somebody else holds is
+    was found, so they are looked at again by a younger statement, behind the lock.  A link that somebody else holds is
     in use: it is left for the next time, and nothing may be concluded from what can be seen of it.
     """
+    link = tuple_(links.c.repository_id, links.c.blob_id)
+    ours = select(links.c.repository_id, links.c.blob_id).where(link.in_(found))
+    locked = [(row.repository_id, row.blob_id) for row in tx.execute(ours.with_for_update(skip_locked=True)).fetchall()]
     idle = (links.c.leased_until < now, _unreferenced())
-    candidates = select(links.c.repository_id, links.c.blob_id).where(*idle).limit(most)
-    found = tx.execute(candidates.with_for_update(of=links, skip_locked=True)).fetchall()
-    for row in found:
-        this = (links.c.repository_id == row.repository_id, links.c.blob_id == row.blob_id)
-        if tx.execute(delete(links).where(*this, *idle)).rowcount:
-            kept = {"repository_id": row.repository_id, "blob_id": row.blob_id}
-            tx.execute(insert(trash_links), {**kept, "deleted_at": now, "purge_after": purge_after})
-    return len(found)
+    gone = delete(links).where(link.in_(locked), *idle).returning(links.c.repository_id, links.c.blob_id)
+    kept = [
+        {"repository_id": row.repository_id, "blob_id": row.blob_id, "deleted_at": now, "purge_after": purge_after}
+        for row in tx.execute(gone).fetchall()
+    ]
+    if kept:
+        tx.execute(insert(trash_links), kept)
+    return len(locked)
 
 
 def give_up(tx: Tx, now: int, most: int) -> int:
