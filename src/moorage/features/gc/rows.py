@@ -1,9 +1,11 @@
 """What the collector asks of the rows.  Every function is one short transaction's work."""
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, insert, or_, select, tuple_, update
+from typing import Final
+
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, insert, or_, select, tuple_, update
 
 from moorage.db import trash
-from moorage.db.engine import Tx
+from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import (
     blobs,
     edges,
@@ -65,6 +67,9 @@ def _unreferenced() -> ColumnElement[bool]:
     return ~referred & ~kept
 
 
+_THIS = (links.c.repository_id == bindparam("repository"), links.c.blob_id == bindparam("blob"))
+_TAKE: Final = Prepared(delete(links).where(*_THIS, links.c.leased_until < bindparam("now"), _unreferenced()))
+
 Link = tuple[int, int]
 """A repository's id and a blob's."""
 
@@ -83,18 +88,17 @@ def unlink(tx: Tx, now: int, purge_after: int, found: list[Link]) -> int:
     was found, so they are looked at again by a younger statement, behind the lock.  A link that somebody else holds is
     in use: it is left for the next time, and nothing may be concluded from what can be seen of it.
     """
-    link = tuple_(links.c.repository_id, links.c.blob_id)
-    ours = select(links.c.repository_id, links.c.blob_id).where(link.in_(found))
-    locked = [(row.repository_id, row.blob_id) for row in tx.execute(ours.with_for_update(skip_locked=True)).fetchall()]
-    idle = (links.c.leased_until < now, _unreferenced())
-    gone = delete(links).where(link.in_(locked), *idle).returning(links.c.repository_id, links.c.blob_id)
-    kept = [
-        {"repository_id": row.repository_id, "blob_id": row.blob_id, "deleted_at": now, "purge_after": purge_after}
-        for row in tx.execute(gone).fetchall()
-    ]
+    if tx.dialect != "sqlite":
+        these = select(links.c.repository_id, links.c.blob_id).where(tuple_(*links.primary_key).in_(found))
+        locked = tx.execute(these.with_for_update(skip_locked=True)).fetchall()
+        found = [(row.repository_id, row.blob_id) for row in locked]
+    kept = []
+    for repository, blob in found:
+        if _TAKE.run(tx, repository=repository, blob=blob, now=now):
+            kept.append({"repository_id": repository, "blob_id": blob, "deleted_at": now, "purge_after": purge_after})
     if kept:
         tx.execute(insert(trash_links), kept)
-    return len(locked)
+    return len(found)
 
 
 def give_up(tx: Tx, now: int, most: int) -> int:
