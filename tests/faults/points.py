@@ -103,6 +103,10 @@ class Act(Protocol):
         """Do it, or as much as can be done until the registry dies; whether it was done to the end."""
         ...
 
+    def hold(self, scene: Scene) -> None:
+        """After a kill, before the registry starts again: keep it from doing by itself what would hide that."""
+        ...
+
     def verify(self, scene: Scene) -> list[str]:
         """What else is wrong after a kill, besides what the oracle sees."""
         ...
@@ -178,6 +182,7 @@ def visit(
                     break
                 point = f"{call} {number} of {name}"
                 points.visited.append(point)
+                act.hold(scene)
                 running = _up(launcher, scene)
                 points.add(point, oracle.check(scene.place, scene.path, since=scene.since))
                 points.verdict.violations += [f"after {point}: {one}" for one in act.verify(scene)]
