@@ -44,6 +44,7 @@ WITHOUT: Final = {
     "moorage.core.intake.digest_in": "takes an Upload, which only a permit finds",
     "moorage.core.intake.go_on": "takes an Upload, which only a permit finds",
     "moorage.core.pull.content": "takes a Linked, which only a permit finds",
+    "moorage.core.pull.file_key": "takes a Linked, which only a permit finds",
     "moorage.core.pull.read_blob": "takes a Linked, which only a permit finds",
     "moorage.core.room.for_bytes": "whether the disk has room",
     "moorage.core.room.for_rows": "whether the disk has room",

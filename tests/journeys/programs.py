@@ -110,12 +110,12 @@ def digest_of(server: Served, name: str, reference: str) -> str | None:
     return answer.headers["Docker-Content-Digest"] if answer.status_code == 200 else None
 
 
-def answered(server: Served, name: str, wanted: int) -> list[tuple[str, str, int]]:
-    """Method, route and status of what was asked of a repository, once the log has `wanted` lines of it."""
+def answered(server: Served, name: str, last: str) -> list[tuple[str, str, int]]:
+    """Method, route and status of what was asked of a repository, once the log has a request by the method `last`."""
     for _ in range(100):
         lines = [json.loads(line) for line in server.log.read_text().splitlines()]
         found = [(line["method"], line["path"], line["status"]) for line in lines if line.get("repo") == name]
-        if len(found) >= wanted:
+        if any(method == last and status < 400 for method, _, status in found):
             return found
         time.sleep(0.05)
     raise AssertionError(f"the log has {found} of {name}")

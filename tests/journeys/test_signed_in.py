@@ -106,7 +106,7 @@ def test_a_copy_within_the_registry_mounts_across_repositories_with_a_token_of_b
     home = homes("home", name=f"acme/mounted-by-{program}", **WALT)
     home.run(f"{way(program).before or 'true'} && {way(program).login}")
     home.run(f"{copy} {{at}}/acme/app:1 {{at}}/{{name}}:1")
-    asked = programs.answered(house.served, f"acme/mounted-by-{program}", 4)
+    asked = programs.answered(house.served, f"acme/mounted-by-{program}", "PUT")
     methods = [method for method, _, status in asked if status < 400]
     assert "PUT" in methods, "the manifest"
     assert "PATCH" not in methods, "no bytes were sent"
