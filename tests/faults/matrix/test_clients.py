@@ -17,6 +17,7 @@ import pytest
 
 from tests import make
 from tests.conftest import Served
+from tests.faults.clients import INLINE
 from tests.faults.matrix.means import LAYER, descriptors, healthy, layer, starved, told, until
 
 Start = Callable[..., Served]
@@ -80,8 +81,10 @@ def test_f13_a_client_may_vanish_at_any_byte(registry: Start, connect: Connect, 
     # The torn upload says truly where it stands, and goes on there.
     upload = client.get(place)
     stands_at = int(upload.headers["Range"].partition("-")[2])
-    (file,) = [one for one in server.data.glob("blobs/u/*/*") if place.endswith(one.name)]
-    assert file.stat().st_size >= stands_at
+    # A reset takes what the kernel had not handed over yet: of a busy server's uploads perhaps all but what fits a row.
+    files = [one for one in server.data.glob("blobs/u/*/*") if place.endswith(one.name)]
+    assert len(files) == 1 or (reset and stands_at < INLINE)
+    assert all(one.stat().st_size >= stands_at for one in files)
     assert client.delete(place).status_code == 204
     healthy(client, "acme/app", 3)
     assert client.get("/v2/acme/app/manifests/1").content == body
