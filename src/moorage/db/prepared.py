@@ -144,10 +144,9 @@ class Prepared:
             ),
             plain=not (defaults or converters),
         )
-        if self._order and not (made.plain and set(made.names) == set(self._order)):
+        fits = made.names == self._order if name == "sqlite" else made.wanted == set(self._order)
+        if self._order and not (made.plain and fits):
             raise ValueError(f"the statement's parameters are {made.names}, not {self._order}, or need converting")
-        if self._order and name == "sqlite" and made.names != self._order:
-            raise ValueError(f"the statement's parameters come in the order {made.names}, not {self._order}")
         self._compiled[name] = made
         return made
 

@@ -52,7 +52,8 @@ class Candidates:
     def end(self) -> None:
         """The pass is over: the next looks again, at what has expired since."""
         if self._looked is not None and not self._missed:
-            self._all_at = self._looked if self._since == 0 else self._all_at
+            if self._since == 0:
+                self._all_at = self._looked
             self._since = self._looked
         self._looked, self._missed = None, False
 
