@@ -144,9 +144,10 @@ def _open(registry: Registry, linked: Linked, start: int, stop: int) -> Content:
 
 async def _absent(registry: Registry, permit: Permit, digest: Digest) -> RegistryError:
     """Why a blob cannot be had: it is damaged, it is not in the repository, or there is no repository."""
-    if await registry.db.read(blobs.damage, permit.repository, digest) is not None:
+    known, damage = await registry.db.read(blobs.absence, permit.repository, digest)
+    if damage is not None:
         return _damaged(digest)
-    return await unknown.within(registry, permit, unknown.blob(permit, digest))
+    return unknown.blob(permit, digest) if known else unknown.repository(permit)
 
 
 def _damaged(digest: Digest) -> RegistryError:

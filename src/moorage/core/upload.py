@@ -221,6 +221,8 @@ async def _receive(registry: Registry, upload: Upload, body: Source) -> Upload:
 
     Where there is no room for it, nothing of it is kept: those who would go on later have to be given room first.
     """
+    if upload.content is not None and body.length == 0:
+        return upload
     intake = await go_on(registry, upload)
     try:
         return await intake.take(body)

@@ -48,9 +48,15 @@ _BY_DIGEST: Final = Prepared(
     select(blobs.c.id, blobs.c.size, blobs.c.storage_key, blobs.c.damaged).where(blobs.c.digest == bindparam("digest"))
 )
 _DAMAGE: Final = Prepared(
-    select(blobs.c.damaged)
-    .select_from(repositories.join(links).join(blobs))
-    .where(repositories.c.name == bindparam("name"), blobs.c.digest == bindparam("digest"))
+    select(
+        select(blobs.c.damaged)
+        .select_from(links.join(blobs))
+        .where(links.c.repository_id == repositories.c.id, blobs.c.digest == bindparam("digest"))
+        .correlate(repositories)
+        .scalar_subquery()
+    ).where(repositories.c.name == bindparam("name")),
+    "digest",
+    "name",
 )
 _DAMAGED_OF: Final = Prepared(
     # From the side of the damaged, which have an index of their own: few ever are, and every push asks.
@@ -200,10 +206,10 @@ def any_stored(tx: Tx) -> bool:
     return _ANY_STORED.one(tx) is not None
 
 
-def damage(tx: Tx, name: RepositoryName, digest: Digest) -> str | None:
-    """What is wrong with the blob's bytes; None where it is sound, or not in the repository."""
-    row = _DAMAGE.one(tx, name=name.value, digest=str(digest))
-    return row[0] if row else None
+def absence(tx: Tx, name: RepositoryName, digest: Digest) -> tuple[bool, str | None]:
+    """Why a blob is not found: whether its repository is there at all, and what is wrong with its bytes, if that."""
+    row = _DAMAGE.row(tx, digest.text, name.value)
+    return (row is not None, row[0] if row else None)
 
 
 def damaged_of(tx: Tx, manifest: int) -> list[Digest]:

@@ -54,7 +54,8 @@ _PRAGMAS: Final = (
     "synchronous=FULL",
     "foreign_keys=ON",
     "cache_size=-16384",
-    "mmap_size=134217728",
+    # Not mapped: every read after somebody's write would map the file anew, and a disk's error would be a signal.
+    "mmap_size=0",
     "temp_store=MEMORY",
     "journal_size_limit=67108864",
     "trusted_schema=OFF",
@@ -74,6 +75,7 @@ class SQLite(Database):
         self.dialect = "sqlite"
         self.url = url
         self._path = Path(url.database or "").absolute()
+        self._folder = str(self._path.parent)
         if (kind := network_file_system(self._path.parent)) is not None:
             raise RegistryError(
                 Code.UNAVAILABLE,
@@ -108,11 +110,11 @@ class SQLite(Database):
         return await self._threads.run(self.scan_now, fn, *args)
 
     async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
+        if not durable and (done := self._writer.write_at_once(fn, *args)) is not None:
+            return done[0]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        member = Member(fn, args, durable, future, loop)
-        if durable or not self._writer.write_at_once(member):
-            self._writer.submit(member)
+        self._writer.submit(Member(fn, args, durable, future, loop))
         return await future
 
     def read_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
@@ -140,10 +142,10 @@ class SQLite(Database):
     def write_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
         if self._writer.is_this_thread():
             raise RuntimeError("a write function cannot ask for another write: it would wait for itself")
+        if not durable and (done := self._writer.write_at_once(fn, *args)) is not None:
+            return done[0]
         future: Future[T] = Future()
-        member = Member(fn, args, durable, future)
-        if durable or not self._writer.write_at_once(member):
-            self._writer.submit(member)
+        self._writer.submit(Member(fn, args, durable, future))
         return future.result()
 
     async def ping(self) -> None:
@@ -155,7 +157,7 @@ class SQLite(Database):
 
     def room(self) -> int | None:
         try:
-            found = os.statvfs(self._path.parent)
+            found = os.statvfs(self._folder)
         except OSError:  # whoever writes will be told
             return None
         return found.f_bavail * found.f_frsize
@@ -165,7 +167,6 @@ class SQLite(Database):
         try:
             with closing(connect(self._path, self._patience)) as raw:
                 raw.execute("PRAGMA query_only=ON")
-                raw.execute("PRAGMA mmap_size=0")
                 found = raw.execute(f"PRAGMA {'integrity_check' if whole else 'quick_check'}").fetchall()
         except sqlite3.Error as error:
             reason = named(error, writing=False)

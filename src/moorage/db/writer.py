@@ -18,12 +18,16 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from moorage.db.ballast import Ballast
 from moorage.db.link import Link, is_full, is_io_error, named
 from moorage.db.turnstile import Turnstile
+from moorage.db.tx import Tx
 from moorage.errors import Code, RegistryError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MOST: Final = 128
 """The most members of one group: bounds how long the first waits for the last."""
@@ -36,6 +40,9 @@ _LEAST_PATIENCE: Final = 0.1
 
 
 Mend = Callable[[Link], None]
+
+Outcome = tuple[Any, BaseException | None]
+"""What a write function gave, or what it raised."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,25 +116,31 @@ class Writer:
                 self._thread.start()
             self._queue.put(member)
 
-    def write_at_once(self, member: Member) -> bool:
+    def write_at_once(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> tuple[T] | None:
         """Do an undurable write on the calling thread if nobody else writes: no lock is waited for, nothing is synced.
 
-        False where the queue has to have it: somebody is writing, or something is wrong that takes time to mend.
+        None where the queue has to have it: somebody is writing, or something is wrong that takes time to mend.
+        Raises what `fn` raises.
         """
         if self._in_a_row >= _IN_A_ROW or not self._writing.acquire(blocking=False):
-            return False
+            return None
         try:
             if self._closed or self._doubtful or not self._turnstile.take_at_once():
-                return False
+                return None
+            self._caller = threading.get_ident()
             try:
-                done = self._commit_on_the_spot(member)
+                done = self._commit_on_the_spot(fn, args)
             finally:
+                self._caller = None
                 self._turnstile.leave()
         finally:
             self._writing.release()
-        if done:
-            member.deliver()
-        return done
+        if done is None:
+            return None
+        value, error = done
+        if error is not None:
+            raise error
+        return (value,)
 
     def is_this_thread(self) -> bool:
         """Whether the calling thread is in the middle of a write."""
@@ -197,7 +210,7 @@ class Writer:
             raise
         try:
             for member in members:
-                _run(link, member, alone=len(members) == 1)
+                member.value, member.error = _run(link, member.fn, member.args, alone=len(members) == 1)
             if link.open:  # it is not where the only member failed
                 link.commit()
         except BaseException as error:  # noqa: BLE001 - it is delivered, or everyone runs again
@@ -210,15 +223,14 @@ class Writer:
             member.settled = True
         return True
 
-    def _commit_on_the_spot(self, member: Member) -> bool:
-        """Write one; False if that failed for a reason of the database's, which the thread will find and name."""
+    def _commit_on_the_spot(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Outcome | None:
+        """Write one; None if that failed for a reason of the database's, which the thread will find and name."""
         try:
             if self._spot is None:
                 self._spot = self._connect()
                 self._spot.never_wait()
-            self._caller = threading.get_ident()
             self._spot.begin(durable=False)
-            _run(self._spot, member, alone=True)
+            done = _run(self._spot, fn, args, alone=True)
             if self._spot.open:  # it is not where the member failed
                 self._spot.commit()
         except BaseException as error:  # noqa: BLE001 - it happens again in the thread, or it was passing
@@ -226,12 +238,9 @@ class Writer:
             if self._spot is not None:
                 self._spot.close()
                 self._spot = None
-            return False
-        finally:
-            self._caller = None
+            return None
         self._in_a_row += 1
-        member.settled = True
-        return True
+        return done
 
     def _ready(self) -> Link:
         if self._link is None:
@@ -249,29 +258,28 @@ class Writer:
             self._link = None
 
 
-def _run(link: Link, member: Member, *, alone: bool) -> None:
+def _run(link: Link, fn: Callable[..., Any], args: tuple[Any, ...], *, alone: bool) -> Outcome:
     """Run one member in its savepoint; one that is `alone` needs none, for its failure ends the whole transaction.
 
     Raises what ended the transaction otherwise.
     """
-    member.value = member.error = None
     if not alone:
         link.savepoint()
     try:
-        member.value = member.fn(link.tx, *member.args)
+        value = fn(link.tx, *args)
     except BaseException as error:
         link.tx.close_results()
         if link.is_lost(error):
             raise
         undo = link.roll_back if alone else link.undo
         undo()
-        member.error = named(error)
-    else:
-        link.tx.close_results()
-        if link.is_lost():
-            raise RuntimeError("the write function caught an error that had ended its transaction")
-        if not alone:
-            link.keep()
+        return None, named(error)
+    link.tx.close_results()
+    if link.is_lost():
+        raise RuntimeError("the write function caught an error that had ended its transaction")
+    if not alone:
+        link.keep()
+    return value, None
 
 
 def _release(members: list[Member]) -> None:

@@ -244,10 +244,10 @@ class Connection(HeadReader):
         self._continue = False
         if "content-length" not in self.noted and "transfer-encoding" not in self.noted:
             return EMPTY
-        self.parse_afresh()
         length = body_length(self.version, self.noted)
         if length == 0:
             return EMPTY
+        self.parse_afresh()
         if length is None:
             self._chunks, self._come = Chunks(), 0
         else:

@@ -8,7 +8,7 @@ from moorage.edge.http import Response, render
 from moorage.edge.v2.routes import Call
 from moorage.errors import Code, RegistryError
 from moorage.oci import ranges
-from moorage.oci.digest import CANONICAL, Digest, hasher
+from moorage.oci.digest import CANONICAL, Digest
 from moorage.oci.names import RepositoryName
 
 
@@ -26,7 +26,6 @@ async def start(call: Call) -> Response:
         digest = Digest.parse(wanted)
         return _created(call, await deeds.whole(call.registry, call.permit, digest, request.body))
     algorithm = request.parameter("digest-algorithm") or CANONICAL
-    hasher(algorithm)
     return _accepted(call, await deeds.start(call.registry, call.permit, algorithm))
 
 
