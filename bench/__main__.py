@@ -21,7 +21,7 @@ from bench.workloads import stages
 from bench.workloads.reuse import has_crane
 from bench.workloads.scale import QUICK, TINY, Scale
 
-_PROFILED = 10
+_PROFILED = 8
 """Seconds."""
 
 
@@ -42,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.results.mkdir(parents=True, exist_ok=True)
     if options.profile:
         with tempfile.TemporaryDirectory(prefix="run-", dir=options.results) as folder:
-            print(shares(Path(folder), _PROFILED))
+            try:
+                print(shares(Path(folder), _PROFILED))
+            except Wrong as wrong:
+                print(wrong, file=sys.stderr)
+                return 1
         return 0
     peers = _present(options.peers, options.peer)
     _pin(options.pin)
@@ -77,7 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--pin", action="store_true", help="servers on core 0, clients on the others")
     add("--quick", action="store_true", help="less of everything, in one round: two minutes, rough figures")
     add("--tiny", action="store_true", help="very little of everything: does it work? Figures mean nothing")
-    add("--profile", action="store_true", help="where the time of one small read goes, instead of everything else")
+    add("--profile", action="store_true", help="where the time of an operation goes, by stages; nothing else is run")
     add("--list", action="store_true", help="say what would be measured")
     add("--results", type=Path, default=ROOT / "results", metavar="FOLDER", help="where data and results go (results)")
     return parser.parse_args(arguments)

@@ -38,6 +38,7 @@ class Blobs:
     """Makes large blobs of one size.  They differ in their last bytes only, so that a digest costs nothing."""
 
     def __init__(self, size: int) -> None:
+        self.size = size
         block = os.urandom(min(size, _BLOCK))
         self._shared = (block * (size // len(block) + 1))[: size - _SUFFIX]
         self._hash = hashlib.sha256(self._shared)

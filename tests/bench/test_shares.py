@@ -1,4 +1,4 @@
-"""Where time goes is told by the module that spent it."""
+"""Where time goes is told by the module that spent it, or the thread."""
 
 from pathlib import Path
 
@@ -25,10 +25,21 @@ def test_time_belongs_to_the_innermost_module_of_ours(stack: list[tuple[str, str
     assert shares.stage_of(stack) == stage
 
 
+def test_other_threads_have_their_own_stages() -> None:
+    assert shares.stage_of_thread("moorage-writer") == shares.WRITE
+    assert shares.stage_of_thread("bytes_3") == shares.STORE
+    assert shares.stage_of_thread("moorage-password_0") == shares.BESIDE
+
+
 def test_a_server_tells_where_its_time_goes(tmp_path: Path) -> None:
     tool("wrk")
-    table = shares.shares(tmp_path, 1).splitlines()
-    parts = {line.split("|")[1].strip(): int(line.split("|")[2].strip(" %")) for line in table[2:]}
+    wanted = [one for one in shares.profiled() if one.title in {"GET manifest", "push an image"}]
+    head, _, *lines = shares.shares(tmp_path, 1, wanted).splitlines()
+    assert head == "| share of CPU time | GET manifest | push an image |"
+    cells = {line.split("|")[1].strip(): [cell.strip(" %") for cell in line.split("|")[2:4]] for line in lines}
+    reading, pushing = ([int(cells[stage][column]) for stage in shares.STAGES] for column in (0, 1))
     for stage in (shares.PARSE, shares.LOOK_UP, shares.SEND):
-        assert parts[stage] > 0, table
-    assert 95 <= sum(share for stage, share in parts.items() if stage in shares.STAGES) <= 105
+        assert reading[shares.STAGES.index(stage)] > 0, cells
+    assert reading[shares.STAGES.index(shares.WRITE)] == 0, cells
+    assert pushing[shares.STAGES.index(shares.WRITE)] > 0, cells
+    assert all(90 <= sum(column) <= 110 for column in (reading, pushing)), cells
