@@ -18,7 +18,7 @@ from bench.servers import PEERS, ROOT, Peer, another
 from bench.shares import shares
 from bench.wire import Wrong
 from bench.workloads import stages
-from bench.workloads.reuse import has_crane
+from bench.workloads.crane import has_crane
 from bench.workloads.scale import QUICK, TINY, Scale
 
 _PROFILED = 8

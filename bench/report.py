@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from bench.servers import Peer
 _BUSY = 0.9
 """A client busier than this share of a core may be what limits the wall time."""
 
+_SYNCS = 64
 
 _NONE = "-"
 
@@ -32,6 +34,7 @@ def machine(folder: Path) -> dict[str, object]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "filesystem": _filesystem(folder),
+        "sync_ms": _sync_milliseconds(folder),
         "load_at_start": os.getloadavg()[0],
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
@@ -42,6 +45,18 @@ def _filesystem(folder: Path) -> str:
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     above = [mount for mount in mounts if folder.resolve().is_relative_to(mount[1])]
     return max(above, key=lambda mount: len(mount[1]))[2]
+
+
+def _sync_milliseconds(folder: Path) -> float:
+    """How long this disk takes to sync a page: the median of many."""
+    taken = []
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        for _ in range(_SYNCS):
+            file.write(bytes(4096))
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    return round(median(taken) * 1000, 2)
 
 
 def table(rows: Sequence[Row], peers: Sequence[Peer]) -> str:
@@ -128,7 +143,8 @@ def notes(rows: Sequence[Row], peers: Sequence[Peer], facts: dict[str, object]) 
         ),
         (
             f"{facts['when']}: {facts['cores']} cores {facts['cpu']}, {facts['memory_gib']} GiB, "
-            f"Linux {facts['kernel']}, {facts['filesystem']}, Python {facts['python']}."
+            f"Linux {facts['kernel']}, {facts['filesystem']}, a sync of "
+            f"a page {facts['sync_ms']} ms, Python {facts['python']}."
         ),
     ]
     lines += [_rates(row, peers) for row in rows if row.workload.unit is Unit.RATE]

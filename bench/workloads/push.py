@@ -1,11 +1,13 @@
 """Pushing bytes that are not there yet: large blobs in three ways, and whole small images."""
 
+import time
 from functools import partial
 
 from bench.content import Blobs, new_image
-from bench.load import clients
+from bench.load import Load, clients
 from bench.rounds import Sample, Stage, Unit, Workload, measure, touch_memory
 from bench.servers import Server
+from bench.workloads.crane import crane_push, has_crane, lay_out
 from bench.workloads.scale import GIB, Scale
 from bench.workloads.verbs import (
     Pusher,
@@ -63,6 +65,27 @@ def push(scale: Scale) -> Stage:
             check_blob(connection, f"acme/app-{len(images) - 1}", images[-1].blobs[-1])
         return sample
 
+    def push_by_crane(server: Server, number: int) -> Sample:
+        images = [new_image() for _ in range(scale.images)]
+        for at, image in enumerate(images):
+            lay_out(server.folder / f"layout-{at}", image)
+
+        def load() -> Load:
+            began = time.monotonic()
+            for at in range(len(images)):
+                crane_push(
+                    server, server.folder / f"layout-{at}", f"127.0.0.1:{server.port}/acme/crane-{number}-{at}:1.0"
+                )
+            return Load(len(images), time.monotonic() - began, 0.0, 0.0)
+
+        sample = measure(server, load)
+        with server.connect() as connection:
+            check_manifest(connection, f"acme/crane-{number}-0", "1.0", images[0].manifest)
+        return sample
+
+    by_crane = Workload(
+        "push an image of 10 layers of 1 KiB, by crane: from its start to its end", Unit.START, push_by_crane
+    )
     megabytes = f"{scale.blob >> 20} MiB"
     return Stage(
         "push",
@@ -71,6 +94,7 @@ def push(scale: Scale) -> Stage:
             Workload(f"push {megabytes}, PATCH in chunks", Unit.PER_GIB, partial(push_large, in_chunks)),
             Workload(f"push {megabytes}, PUT in one", Unit.PER_GIB, partial(push_large, push_put)),
             Workload("push an image of 10 layers of 1 KiB", Unit.MILLISECONDS, push_images),
+            *([by_crane] if has_crane() else []),
         ],
         prepare,
         fresh=True,

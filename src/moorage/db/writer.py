@@ -233,12 +233,14 @@ class Writer:
             done = _run(self._spot, fn, args, alone=True)
             if self._spot.open:  # it is not where the member failed
                 self._spot.commit()
-        except BaseException as error:  # noqa: BLE001 - it happens again in the thread, or it was passing
+        except BaseException as error:
             self._doubtful = self._doubtful or is_io_error(error)
             if self._spot is not None:
                 self._spot.close()
                 self._spot = None
-            return None
+            if not isinstance(error, Exception):
+                raise
+            return None  # it happens again in the thread, or it was passing
         self._in_a_row += 1
         return done
 
