@@ -23,6 +23,7 @@ from moorage.core.identity import recognise
 from moorage.core.intake import in_thread
 from moorage.core.registry import Policy, Registry
 from moorage.db.aftermath import check_after_crash
+from moorage.db.apart import apart
 from moorage.db.ballast import SIZE as BALLAST
 from moorage.db.engine import Database, open_database, parse_url
 from moorage.db.link import is_damaged
@@ -253,11 +254,19 @@ async def _count(tallies: "Tallies", number: int) -> None:
 
 def _database(url: str, *, checked: bool) -> Database:
     """The database, with the schema that this program needs.  Raises RegistryError that says which, and why not."""
-    with _explained(url):
-        if not checked:
+    if not checked:
+        with _explained(url):
             check_after_crash(url)
-            migrate(url)
+            due = current(url) != HEAD
+        if due:  # or Alembic and all that it imports would be kept in memory
+            apart(_migrate, url)
+    with _explained(url):
         return open_database(url, ballast=BALLAST)
+
+
+def _migrate(url: str) -> bool:
+    with _explained(url):
+        return migrate(url)
 
 
 @contextmanager

@@ -284,3 +284,21 @@ def test_serving_imports_nothing_that_it_may_never_use():
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_first_start_keeps_nothing_in_memory_that_later_ones_do_without(tmp_path):
+    """The schema is made and the administrator's password judged elsewhere: with 100,000 words, and Alembic."""
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from moorage.app import build\n"
+        "from moorage.settings import load\n"
+        "given = {'data': sys.argv[1], 'admin.password': 'four unrelated words here'}\n"
+        "asyncio.run(build(load(environ={}, search=(), overrides=given).settings).close())\n"
+        "late = {'alembic', 'mako', 'argon2', 'zxcvbn'}\n"
+        "print(sorted(late & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True, umask=0o077
+    )
+    assert done.stdout == "[]\n"

@@ -3,11 +3,12 @@
 Every start forks this process, which has imported the program and run nothing of it, and runs the command in the
 child as `python -m moorage` would.  It takes one JSON object a line and answers each with one:
 
-    {"arguments": […], "environment": {…}, "log": path, "held": bool}   →  {"pid": 17}
-    {"wait": 17}                                                        →  {"status": -9}
+    {"arguments": […], "environment": {…}, "log": path, "held": bool, "apart": bool}   →  {"pid": 17}
+    {"wait": 17}                                                                       →  {"status": -9}
 
-A child that is `held` stops itself before it has done anything, so that strace can take hold of it.  Its threads have
-their names in the kernel too: the crash points tell them apart by these.
+A child that is `held` stops itself before it has done anything, so that strace can take hold of it; with `apart` the
+processes do that which it forks.  Its threads have their names in the kernel too: the crash points tell them apart by
+these.
 """
 
 import gc
@@ -76,6 +77,8 @@ def _be_registry(order: dict[str, object]) -> None:
         sys.argv = ["moorage", *order["arguments"]]  # type: ignore[misc]
         if order["held"]:
             os.kill(os.getpid(), signal.SIGSTOP)
+        if order["apart"]:
+            _hold_forked()
         _name_threads()
         from moorage.cli.main import run
 
@@ -88,6 +91,18 @@ def _be_registry(order: dict[str, object]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _hold_forked() -> None:
+    fork = os.fork
+
+    def held() -> int:
+        pid = fork()
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return pid
+
+    os.fork = held
 
 
 def _name_threads() -> None:
