@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from moorage.db.apart import apart
+from moorage.db.apart import apart, begin
 from moorage.errors import Code, RegistryError
 
 
@@ -22,6 +22,20 @@ def test_a_result_comes_back_and_what_was_changed_does_not() -> None:
 
     assert apart(deed, "wört") == "WÖRT"
     assert changed == []
+
+
+def test_what_was_begun_goes_on_meanwhile(tmp_path: Path) -> None:
+    met = tmp_path / "met"
+
+    def meet() -> bool:
+        until = time.monotonic() + 10
+        while not met.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        return met.exists()
+
+    wait = begin(meet)
+    met.touch()
+    assert wait()
 
 
 def refuse() -> bool:
@@ -38,9 +52,18 @@ def fail() -> bool:
     raise LookupError("nothing there")
 
 
-def test_a_failure_without_a_name_is_told_in_words() -> None:
-    with pytest.raises(RuntimeError, match=r"^LookupError: nothing there$"):
+def test_another_failure_is_raised_as_it_is() -> None:
+    with pytest.raises(LookupError, match=r"^nothing there$"):
         apart(fail)
+
+
+def fail_strangely() -> bool:
+    raise LookupError(lambda: "nothing there")
+
+
+def test_a_failure_that_cannot_be_handed_over_is_told_in_words() -> None:
+    with pytest.raises(RuntimeError, match=r"^LookupError: <function"):
+        apart(fail_strangely)
 
 
 def die() -> bool:
@@ -56,7 +79,7 @@ def test_a_child_that_is_killed_is_no_success() -> None:
 
 WAIT = """
 import os, time
-from moorage.db.apart import apart
+from moorage.db.apart import apart, begin
 
 def wait():
     print(os.getpid(), flush=True)

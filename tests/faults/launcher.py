@@ -6,9 +6,9 @@ child as `python -m moorage` would.  It takes one JSON object a line and answers
     {"arguments": […], "environment": {…}, "log": path, "held": bool, "apart": bool}   →  {"pid": 17}
     {"wait": 17}                                                                       →  {"status": -9}
 
-A child that is `held` stops itself before it has done anything, so that strace can take hold of it; with `apart` the
-processes do that which it forks.  Its threads have their names in the kernel too: the crash points tell them apart by
-these.
+A child that is `held` stops itself before it has done anything, so that strace can take hold of it; with `apart` that
+process does which it forks for the migration.  Its threads have their names in the kernel too: the crash points tell
+them apart by these.
 """
 
 import gc
@@ -26,6 +26,9 @@ USED = (
     "moorage.cli.commands",
     "moorage.cli.main",
     "moorage.cli.serve",
+    "moorage.cli.server",
+    "moorage.cli.start",
+    "moorage.settings",
     "moorage.db.link",
     "moorage.db.migrate",
     "moorage.db.postgresql",
@@ -78,11 +81,12 @@ def _be_registry(order: dict[str, object]) -> None:
         if order["held"]:
             os.kill(os.getpid(), signal.SIGSTOP)
         if order["apart"]:
-            _hold_forked()
+            _hold_migration()
         _name_threads()
         from moorage.cli.main import run
 
         run()
+        status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
         if isinstance(end.code, str):
@@ -93,16 +97,16 @@ def _be_registry(order: dict[str, object]) -> None:
         os._exit(status)
 
 
-def _hold_forked() -> None:
-    fork = os.fork
+def _hold_migration() -> None:
+    from moorage import app
 
-    def held() -> int:
-        pid = fork()
-        if pid == 0:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return pid
+    migrate = app._migrate
 
-    os.fork = held
+    def held(url: str) -> bool:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return migrate(url)
+
+    app._migrate = held
 
 
 def _name_threads() -> None:

@@ -119,14 +119,15 @@ class Running:
             return True
 
     def held_child(self) -> int:
-        """The process that it has forked, once that waits for SIGCONT."""
+        """The process that migrates, once that waits for SIGCONT."""
         until = time.monotonic() + PATIENCE
         while True:
-            for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
-                if _states(int(child)) == {"T"}:
-                    return int(child)
+            with suppress(FileNotFoundError):  # another child, which has just ended
+                for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+                    if _states(int(child)) == {"T"}:
+                        return int(child)
             assert not self.is_gone(), f"the registry did not start: {self.told()}"
-            assert time.monotonic() < until, "the registry forks nothing"
+            assert time.monotonic() < until, "the registry migrates nothing"
             time.sleep(0.002)
 
     def threads(self) -> dict[str, int]:
@@ -212,7 +213,7 @@ class Launcher:
     def start(self, place: Place, *, held: bool = False, apart: bool = False, **further: str) -> Running:
         """Start a registry; does not wait until it is ready.
 
-        One that is `held` waits for SIGCONT, and with `apart` what it forks does.
+        One that is `held` waits for SIGCONT, and with `apart` its migration does.
         """
         order = {
             "arguments": place.arguments,
