@@ -23,6 +23,7 @@ from moorage.core.identity import recognise
 from moorage.core.intake import in_thread
 from moorage.core.registry import Policy, Registry
 from moorage.db.aftermath import check_after_crash
+from moorage.db.apart import apart
 from moorage.db.ballast import SIZE as BALLAST
 from moorage.db.engine import Database, open_database, parse_url
 from moorage.db.link import is_damaged
@@ -45,14 +46,14 @@ from moorage.features.integrity.scrub import Pace, scrubber
 from moorage.features.integrity.watch import Watch
 from moorage.jobs.job import Job
 from moorage.jobs.worker import run as run_jobs
-from moorage.settings import Settings
-from moorage.settings.model import Token
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
 from moorage.telemetry import access_log, exposition, redact_text, redact_url
 from moorage.telemetry.exchanges import Exchanges
 
 if TYPE_CHECKING:
+    from moorage.settings import Settings
+    from moorage.settings.model import Token
     from moorage.telemetry.tallies import Tallies
 
 SERVICE: Final = "moorage"
@@ -104,7 +105,7 @@ class Duty:
 ALONE: Final = Duty()
 
 
-def build(settings: Settings, duty: Duty = ALONE) -> Application:
+def build(settings: "Settings", duty: Duty = ALONE) -> Application:
     """Open rows and bytes, bring the schema up to date, and put the floors together.  Raises RegistryError."""
     db = _database(settings.database_url, checked=not duty.first)
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
@@ -149,7 +150,7 @@ def build(settings: Settings, duty: Duty = ALONE) -> Application:
     return Application(handler, aside, registry, _observer(), work, close, doors.first_password)
 
 
-def _meter(settings: Settings) -> Meter | None:
+def _meter(settings: "Settings") -> Meter | None:
     rates = settings.limits.rates
     if rates.anonymous is None and rates.signed_in is None:
         return None
@@ -158,7 +159,7 @@ def _meter(settings: Settings) -> Meter | None:
     return Meter(Rates(rates.anonymous, rates.signed_in))
 
 
-def _doors(settings: Settings, registry: Registry, meter: Meter | None) -> Doors:
+def _doors(settings: "Settings", registry: Registry, meter: Meter | None) -> Doors:
     if settings.auth.open:
         return Doors(OpenRules())
     db, now = registry.db, registry.now
@@ -180,13 +181,13 @@ def _doors(settings: Settings, registry: Registry, meter: Meter | None) -> Doors
     return Doors(authority, Challenge("Bearer", SERVICE, realm), endpoint, authority.watch, first, desk)
 
 
-def _desk(settings: Settings, registry: Registry, authority: Authority, passwords: Passwords) -> Desk:
+def _desk(settings: "Settings", registry: Registry, authority: Authority, passwords: Passwords) -> Desk:
     longest = settings.accounts.tokenlife
     life = _microseconds(longest) if longest is not None else None
     return Desk(registry, authority, passwords, settings.data, settings.accounts.signup, life)
 
 
-def beside(settings: Settings) -> tuple[Api, Database]:
+def beside(settings: "Settings") -> tuple[Api, Database]:
     """The management API on the rows themselves, for whoever has the data folder; a server may run meanwhile.
 
     It is asked by `Api.answer`, and the database is the caller's to close.  Raises UNAVAILABLE where there is nothing
@@ -197,7 +198,7 @@ def beside(settings: Settings) -> tuple[Api, Database]:
     return Api(_desk(settings, registry, Authority(db, NoCredentials(), registry.now), Passwords())), db
 
 
-def _outside(token: Token, registry: Registry) -> Doors:
+def _outside(token: "Token", registry: Registry) -> Doors:
     """Docker Registry's `auth.token`: somebody else decides, and we believe what they sign."""
     algorithms = tuple(token.signingalgorithms)
     believed = external(token.issuer, token.service, algorithms, token.rootcertbundle, token.jwks)
@@ -206,7 +207,7 @@ def _outside(token: Token, registry: Registry) -> Doors:
     return Doors(authority, Challenge("Bearer", token.service, realm, token.autoredirectpath), watch=authority.watch)
 
 
-def open_registry(settings: Settings) -> Registry:
+def open_registry(settings: "Settings") -> Registry:
     """Rows and bytes of a registry that is there already, perhaps beside its server, for commands.
 
     Neither is made, moved or migrated.  Raises RegistryError that says what is missing.
@@ -220,7 +221,7 @@ def open_registry(settings: Settings) -> Registry:
     return Registry(db, FilesystemStore(settings.blobs), _policy(settings))
 
 
-def existing(settings: Settings, otherwise: str = "") -> Database:
+def existing(settings: "Settings", otherwise: str = "") -> Database:
     """The database of a registry that is there, at this version's schema.
 
     Raises UNAVAILABLE, which says what to name: its data, or what else the command takes.
@@ -253,11 +254,19 @@ async def _count(tallies: "Tallies", number: int) -> None:
 
 def _database(url: str, *, checked: bool) -> Database:
     """The database, with the schema that this program needs.  Raises RegistryError that says which, and why not."""
-    with _explained(url):
-        if not checked:
+    if not checked:
+        with _explained(url):
             check_after_crash(url)
-            migrate(url)
+            due = current(url) != HEAD
+        if due:  # or Alembic and all that it imports would be kept in memory
+            apart(_migrate, url)
+    with _explained(url):
         return open_database(url, ballast=BALLAST)
+
+
+def _migrate(url: str) -> bool:
+    with _explained(url):
+        return migrate(url)
 
 
 @contextmanager
@@ -277,7 +286,7 @@ def _explained(url: str) -> Iterator[None]:
         raise RegistryError(error.code, f"the database {redact_url(url)} cannot be used: {why}") from error
 
 
-def _policy(settings: Settings) -> Policy:
+def _policy(settings: "Settings") -> Policy:
     validation = settings.validation
     return Policy(
         sparse=validation.sparse,
@@ -294,7 +303,7 @@ def _policy(settings: Settings) -> Policy:
     )
 
 
-def _jobs(registry: Registry, settings: Settings, watch: Watch) -> list[Job]:
+def _jobs(registry: Registry, settings: "Settings", watch: Watch) -> list[Job]:
     """What runs in the background.  A read-only registry changes nothing by itself either."""
     purging = settings.storage.maintenance.uploadpurging
     windows = Windows(

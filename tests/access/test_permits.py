@@ -167,6 +167,8 @@ def test_a_list_of_repositories_is_what_its_permit_lets_one_see() -> None:
         async def scan(self, *_: object) -> list[str]:
             return ["acme/app"]
 
+        read = scan
+
     class Somewhere:
         db = Rows()
 

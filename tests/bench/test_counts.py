@@ -77,11 +77,12 @@ def test_a_small_read_takes_few_system_calls(tmp_path: Path) -> None:
     try:
         with server.connect() as connection:
             push_image(connection, "acme/app", "1", image)
-            for target in ("manifests/1", f"blobs/{image.blobs[-1].digest}"):
-                connection.ask("GET", f"/v2/acme/app/{target}").want(200)
+            small = ("manifests/1", f"blobs/{image.blobs[-1].digest}", "tags/list?n=100")
+            for target in [*(f"/v2/acme/app/{one}" for one in small), "/v2/_catalog?n=100", "/v2/_catalog"]:
+                connection.ask("GET", target).want(200)
                 with counting(server.pid, tmp_path, ALL) as calls:
                     for _ in range(_ASKED):
-                        connection.ask("GET", f"/v2/acme/app/{target}").want(200)
+                        connection.ask("GET", target).want(200)
                 # Wait, read, SQLite's lock and its release, write; a little more once a second.
                 assert calls().total() / _ASKED < 5.5, calls()
     finally:

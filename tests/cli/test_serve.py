@@ -275,12 +275,48 @@ def test_health_names_the_part_that_fails(postgresql_server, tmp_path):
     assert all(line["request_id"] and line["cause"] for line in causes)
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        (["--nope"], 2, "No such option: --nope"),
+        (["--listen"], 2, "'--listen' requires an argument"),
+        (["--help"], 0, "Run a registry."),
+    ],
+)
+def test_the_command_line_is_read_as_by_every_command(options, status, told):
+    """Although another process reads it than the one that would serve."""
+    done = subprocess.run(
+        [sys.executable, "-m", "moorage", "serve", *options], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == status
+    assert told in done.stdout + done.stderr
+
+
 def test_serving_imports_nothing_that_it_may_never_use():
     program = (
-        "import sys, moorage.cli.serve\n"
+        "import sys, moorage.cli.server, moorage.db.sqlite\n"
         "late = {'alembic', 'mako', 'psycopg', 'rich', 'pygments', 'prometheus_client', 'cryptography', 'httpx'}\n"
-        "late |= {'argon2', 'bcrypt', 'limits', 'zxcvbn'}\n"
+        "late |= {'argon2', 'bcrypt', 'limits', 'zxcvbn', 'sqlalchemy.dialects.postgresql'}\n"
+        "late |= {'typer', 'pydantic', 'pydantic_core', 'yaml', 'moorage.settings'}\n"
         "print(sorted(late & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_first_start_keeps_nothing_in_memory_that_later_ones_do_without(tmp_path):
+    """The schema is made and the administrator's password judged elsewhere: with 100,000 words, and Alembic."""
+    program = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from moorage.app import build\n"
+        "from moorage.settings import load\n"
+        "given = {'data': sys.argv[1], 'admin.password': 'four unrelated words here'}\n"
+        "asyncio.run(build(load(environ={}, search=(), overrides=given).settings).close())\n"
+        "late = {'alembic', 'mako', 'argon2', 'zxcvbn'}\n"
+        "print(sorted(late & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True, text=True, umask=0o077
+    )
     assert done.stdout == "[]\n"

@@ -49,3 +49,26 @@ async def test_a_writer_that_waited_for_a_delete_does_not_write_into_what_was_de
         assert written is None if wanted == "hold" else written is not None and written.id > first.id
     finally:
         await db.close()
+
+
+def test_a_page_of_the_catalog_costs_the_same_among_many_that_are_not_in_it(sqlite_url: str) -> None:
+    db = open_database(sqlite_url)
+
+    def fill(tx: Tx) -> None:
+        for number in range(2_000):
+            found = repositories.ensure(tx, RepositoryName.parse(f"acme/app-{number:04}"), 1)
+            if number % 500 == 0:
+                repositories.list_in_catalog(tx, found, 2)
+
+    def steps(tx: Tx) -> int:
+        taken: list[None] = []
+        tx.raw.set_progress_handler(lambda: taken.append(None), 1)
+        assert len(repositories.page(tx, "acme/app-0000", 100)) == 3
+        tx.raw.set_progress_handler(None, 1)
+        return len(taken)
+
+    try:
+        db.write_now(fill)
+        assert db.read_now(steps) < 100
+    finally:
+        db.close_now()

@@ -3,11 +3,12 @@
 Every start forks this process, which has imported the program and run nothing of it, and runs the command in the
 child as `python -m moorage` would.  It takes one JSON object a line and answers each with one:
 
-    {"arguments": […], "environment": {…}, "log": path, "held": bool}   →  {"pid": 17}
-    {"wait": 17}                                                        →  {"status": -9}
+    {"arguments": […], "environment": {…}, "log": path, "held": bool, "apart": bool}   →  {"pid": 17}
+    {"wait": 17}                                                                       →  {"status": -9}
 
-A child that is `held` stops itself before it has done anything, so that strace can take hold of it.  Its threads have
-their names in the kernel too: the crash points tell them apart by these.
+A child that is `held` stops itself before it has done anything, so that strace can take hold of it; with `apart` that
+process does which it forks for the migration.  Its threads have their names in the kernel too: the crash points tell
+them apart by these.
 """
 
 import gc
@@ -25,6 +26,9 @@ USED = (
     "moorage.cli.commands",
     "moorage.cli.main",
     "moorage.cli.serve",
+    "moorage.cli.server",
+    "moorage.cli.start",
+    "moorage.settings",
     "moorage.db.link",
     "moorage.db.migrate",
     "moorage.db.postgresql",
@@ -76,10 +80,13 @@ def _be_registry(order: dict[str, object]) -> None:
         sys.argv = ["moorage", *order["arguments"]]  # type: ignore[misc]
         if order["held"]:
             os.kill(os.getpid(), signal.SIGSTOP)
+        if order["apart"]:
+            _hold_migration()
         _name_threads()
         from moorage.cli.main import run
 
         run()
+        status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
         if isinstance(end.code, str):
@@ -88,6 +95,18 @@ def _be_registry(order: dict[str, object]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _hold_migration() -> None:
+    from moorage import app
+
+    migrate = app._migrate
+
+    def held(url: str) -> bool:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return migrate(url)
+
+    app._migrate = held
 
 
 def _name_threads() -> None:

@@ -118,6 +118,18 @@ class Running:
         except (FileNotFoundError, ProcessLookupError):
             return True
 
+    def held_child(self) -> int:
+        """The process that migrates, once that waits for SIGCONT."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            with suppress(FileNotFoundError):  # another child, which has just ended
+                for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+                    if _states(int(child)) == {"T"}:
+                        return int(child)
+            assert not self.is_gone(), f"the registry did not start: {self.told()}"
+            assert time.monotonic() < until, "the registry migrates nothing"
+            time.sleep(0.002)
+
     def threads(self) -> dict[str, int]:
         """Its threads' ids by their names; where several have one, those born later are numbered."""
         found: dict[str, int] = {}
@@ -198,13 +210,17 @@ class Launcher:
             cwd=ROOT,
         )
 
-    def start(self, place: Place, *, held: bool = False, **further: str) -> Running:
-        """Start a registry; does not wait until it is ready.  One that is `held` waits for SIGCONT."""
+    def start(self, place: Place, *, held: bool = False, apart: bool = False, **further: str) -> Running:
+        """Start a registry; does not wait until it is ready.
+
+        One that is `held` waits for SIGCONT, and with `apart` its migration does.
+        """
         order = {
             "arguments": place.arguments,
             "environment": place.surroundings(further),
             "log": str(place.output),
             "held": held,
+            "apart": apart,
         }
         pid = int(self._ask(order)["pid"])
         running = Running(pid, place, lambda: int(self._ask({"wait": pid})["status"]))

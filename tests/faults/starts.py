@@ -1,7 +1,8 @@
 """Killed while it starts: on an empty folder, and where the schema is brought up to date.
 
 Each attempt begins with a fresh copy of the same folder, because a migration happens once.  strace holds the process
-from its first instruction; of the calls of `openat` only those are points that may create a file.
+from its first instruction, or from there the one that it forks for the migration; of the calls of `openat` only those
+are points that may create a file.
 """
 
 import os
@@ -17,7 +18,7 @@ from tests.faults import oracle
 from tests.faults.acts import QUIET, content
 from tests.faults.clients import image
 from tests.faults.points import MUTATING, Points, Scene, traced
-from tests.faults.server import Launcher, Place
+from tests.faults.server import Launcher, Place, Running
 
 SOME = 40
 """Where a call is made more often, as for the folders of the store, only some of the calls are visited."""
@@ -26,33 +27,46 @@ SOME = 40
 def visit_start(launcher: Launcher, template: Path | None, folder: Path, *, most: int = SOME) -> Points:
     """Kill a registry at its start, on copies of `template` (`data`, and the `history` of its content)."""
     points = Points()
-    for call, number in _survey(launcher, template, folder, most):
-        name = f"{call} {number}"
-        scene = _copy(template, folder)
-        running = launcher.start(scene.place, held=True)
-        inject = f"inject={call}:signal=SIGKILL:when={number}"
-        with traced("-f", "-e", f"trace={call}", "-e", inject, "-s", "0", pid=running.pid):
-            os.kill(running.pid, signal.SIGCONT)
-            status = running.wait_or_ready()
-        if status is None:  # not the same calls as in the survey
-            running.kill()
-            continue
-        assert status == -signal.SIGKILL, running.told()
-        points.visited.append(name)
-        before = revision(scene.place)
-        points.verdict.violations += [f"after {name}: {one}" for one in _half_migrated(scene.place, before)]
-        again = launcher.start(scene.place)
-        again.until_ready()
-        points.add(name, oracle.check(scene.place, scene.path))
-        again.kill()
+    for apart in (False, True):
+        for call, number in _survey(launcher, template, folder, most, apart=apart):
+            _visit(launcher, _copy(template, folder), points, call, number, apart=apart)
     return points
 
 
-def _survey(launcher: Launcher, template: Path | None, folder: Path, most: int) -> list[tuple[str, int]]:
+def _visit(launcher: Launcher, scene: Scene, points: Points, call: str, number: int, *, apart: bool) -> None:
+    name = f"{call} {number}{' of the migration' if apart else ''}"
+    running, pid = _held(launcher, scene, apart=apart)
+    inject = f"inject={call}:signal=SIGKILL:when={number}"
+    with traced("-e", f"trace={call}", "-e", inject, "-s", "0", pid=pid):
+        os.kill(pid, signal.SIGCONT)
+        status = running.wait_or_ready()
+    if status is None:  # not the same calls as in the survey
+        running.kill()
+        return
+    # Whose migration is killed does not go on.
+    assert status == (1 if apart else -signal.SIGKILL), running.told()
+    points.visited.append(name)
+    before = revision(scene.place)
+    points.verdict.violations += [f"after {name}: {one}" for one in _half_migrated(scene.place, before)]
+    again = launcher.start(scene.place)
+    again.until_ready()
+    points.add(name, oracle.check(scene.place, scene.path))
+    again.kill()
+
+
+def _held(launcher: Launcher, scene: Scene, *, apart: bool) -> tuple[Running, int]:
+    """A registry, and of it the process that waits for SIGCONT: itself, or the one that migrates."""
+    running = launcher.start(scene.place, held=not apart, apart=apart)
+    return running, running.held_child() if apart else running.pid
+
+
+def _survey(
+    launcher: Launcher, template: Path | None, folder: Path, most: int, *, apart: bool
+) -> list[tuple[str, int]]:
     scene = _copy(template, folder)
-    running = launcher.start(scene.place, held=True)
-    with traced("-f", "-e", f"trace={MUTATING}", "-s", "0", pid=running.pid) as trace:
-        os.kill(running.pid, signal.SIGCONT)
+    running, pid = _held(launcher, scene, apart=apart)
+    with traced("-f", "-e", f"trace={MUTATING}", "-s", "0", pid=pid) as trace:
+        os.kill(pid, signal.SIGCONT)
         assert running.wait_or_ready() is None, running.told()
     running.kill()
     counts: dict[str, int] = {}
@@ -60,7 +74,7 @@ def _survey(launcher: Launcher, template: Path | None, folder: Path, most: int) 
     for line in trace.lines:
         thread, _, made = line.partition(" ")
         call = made.strip().partition("(")[0]
-        if int(thread) != running.pid or not call.isidentifier():
+        if int(thread) != pid or not call.isidentifier():
             continue
         counts[call] = counts.get(call, 0) + 1
         if call != "openat" or "O_CREAT" in made:

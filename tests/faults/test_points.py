@@ -37,3 +37,4 @@ def test_no_kill_at_any_call_of_a_start_leaves_something_half_done(
     tally(request, points.verdict, points=len(points.visited))
     assert points.verdict.violations == []
     assert len(points.visited) > 50
+    assert sum("of the migration" in one for one in points.visited) > 10

@@ -9,6 +9,7 @@ from typing import Final
 from moorage.access.passwords import Passwords
 from moorage.access.strength import check_strength
 from moorage.db import accounts, events, generation
+from moorage.db.apart import apart
 from moorage.db.engine import Database, Tx
 from moorage.errors import Code, RegistryError
 
@@ -28,10 +29,10 @@ def first_administrator(db: Database, passwords: Passwords, data: Path, given: s
     """
     if db.read_now(accounts.administrators):
         return False
-    if given is not None:
-        _check_given(given)
     password = given or _kept(data / PASSWORD_FILE)
-    made = db.write_now(_add, passwords.hash_now(password), now)
+    # Lists of common passwords take ten megabytes, which the server may never need again.
+    hashed = apart(_hashed, passwords, password, given is not None)
+    made = db.write_now(_add, hashed, now)
     if not made and given is None:
         forget_first_password(data)  # another replica was faster
     return made and given is None
@@ -52,6 +53,13 @@ def sealing_secret(data: Path, given: str | None) -> bytes:
         return path.read_bytes()
     _keep(path, secrets.token_hex(32))
     return path.read_bytes()
+
+
+def _hashed(passwords: Passwords, password: str, given: bool) -> str:
+    """What is kept of it.  Raises REQUEST_INVALID for a given one that is weak."""
+    if given:
+        _check_given(password)
+    return passwords.hash_now(password)
 
 
 def _check_given(password: str) -> None:

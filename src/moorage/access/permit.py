@@ -54,15 +54,21 @@ class Permit:
 @final
 @dataclass(frozen=True, slots=True)
 class CatalogPermit:
-    """Proof that `actor` may list repositories, and which: a list is what `visible` leaves of the names.
+    """Proof that `actor` may list repositories, and which: a list is what is `left` of the names.
 
     Made by `moorage.access.rules` only.
     """
 
     actor: Actor
-    visible: Callable[[Sequence[RepositoryName]], Awaitable[list[RepositoryName]]]
-    """Of some repositories, those that the actor may know of."""
+    visible: Callable[[Sequence[RepositoryName]], Awaitable[list[RepositoryName]]] | None
+    """Of some repositories, those that the actor may know of; None where that is all."""
     seal: _Seal
+
+    async def left(self, names: list[str]) -> list[str]:
+        """What `visible` leaves of names that are in the catalog."""
+        if self.visible is None:
+            return names
+        return [one.value for one in await self.visible([RepositoryName.parse(name) for name in names])]
 
     def __post_init__(self) -> None:
         if self.seal is not SEAL:

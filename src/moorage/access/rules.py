@@ -108,7 +108,7 @@ class OpenRules:
         return found
 
     async def permit_catalog(self, identity: Identity, /) -> CatalogPermit:
-        return CatalogPermit(identity.actor, partial(self.visible, identity), SEAL)
+        return CatalogPermit(identity.actor, None, SEAL)
 
     async def visible(self, _identity: Identity, names: Sequence[RepositoryName], /) -> list[RepositoryName]:
         return list(names)
@@ -223,10 +223,10 @@ class Authority:
         covered = identity.asked is None or identity.asked.catalog
         if not covered or not (identity.actor.signed_in or identity.vouched):
             raise refusal.no_catalog(identity)
-        return CatalogPermit(identity.actor, partial(self.visible, identity), SEAL)
+        return CatalogPermit(identity.actor, None if _sees_all(identity) else partial(self.visible, identity), SEAL)
 
     async def visible(self, identity: Identity, names: Sequence[RepositoryName], /) -> list[RepositoryName]:
-        if identity.actor.admin and identity.limit is None and not identity.vouched:
+        if _sees_all(identity):
             return list(names)
         return await self._db.scan(_visible, identity, names, self._now())
 
@@ -298,6 +298,10 @@ def _grants(tx: Tx, actor: Actor, repository: RepositoryName) -> list[Grant]:
         Grant(subject, Pattern.parse(pattern), parse_actions(actions), ends)
         for subject, pattern, actions, ends in grants.applying(tx, repository.owner, actor.subjects)
     ]
+
+
+def _sees_all(identity: Identity) -> bool:
+    return identity.actor.admin and identity.limit is None and not identity.vouched
 
 
 def _visible(tx: Tx, identity: Identity, names: Sequence[RepositoryName], now: int) -> list[RepositoryName]:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from moorage.cli.data import Config, Data, Progress, bytes_in_words, lock, rows, settings_of
+from moorage.cli.data import Config, Data, Progress, bytes_in_words, rows, settings_of
+from moorage.cli.lock import lock
 from moorage.core.registry import wall_clock
 from moorage.features.backup import restore as restoring
 from moorage.features.backup import save as saving

@@ -8,7 +8,6 @@
 They talk in signals, and in numbers that all see: which workers listen, and with how many connections.
 """
 
-import ctypes
 import gc
 import os
 import signal
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from moorage.cli.main import told
+from moorage.db.apart import end_with
 from moorage.errors import Code, RegistryError
 from moorage.telemetry import logger
 
@@ -40,8 +40,6 @@ _FIRST_PAUSE: Final = 0.1
 _REST: Final = 1.0
 """Seconds until another start is tried where the system has no room for one."""
 _LONG: Final = 3600.0
-
-_PR_SET_PDEATHSIG: Final = 1
 
 log: Final = logger("moorage.workers")
 
@@ -191,8 +189,7 @@ class Crew:
         """The life of a worker."""
         status = 1
         try:
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() == parent:
+            if end_with(parent):
                 # A terminal's SIGINT reaches every process; what it means is for the parent to say.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 self._work(number, first)

@@ -1,19 +1,19 @@
 """What a command needs of the registry whose data it works on."""
 
-import fcntl
-import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from moorage.db.engine import Database
 from moorage.errors import Code, RegistryError
-from moorage.settings import Settings, load
+
+if TYPE_CHECKING:
+    from moorage.settings import Settings
 
 Config = Annotated[
     Path | None, typer.Option("--config", help="The config.yml; without it, the one that `serve` would find.")
@@ -21,53 +21,18 @@ Config = Annotated[
 Data = Annotated[Path | None, typer.Option("--data", help="The folder that everything is kept in, as for `serve`.")]
 
 
-def settings_of(config: Path | None, data: Path | None) -> Settings:
+def settings_of(config: Path | None, data: Path | None) -> "Settings":
     """The settings that `serve` would have.  Raises SettingsError, and UNSUPPORTED where nothing is kept."""
+    from moorage.settings import load
+
     settings = load(config, overrides={"data": str(data) if data else None}).settings
     if settings.ephemeral:
         raise RegistryError(Code.UNSUPPORTED, "this registry keeps everything in memory: there is nothing to work on")
     return settings
 
 
-def lock(settings: Settings) -> int | None:
-    """Make the data folder and, if the database is SQLite, hold its lock: one server at a time.
-
-    Raises UNAVAILABLE.
-    """
-    # What is kept here is for the registry's own user and group; the mask holds for whatever makes files later on.
-    os.umask(os.umask(0o027) | 0o027)
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        if not settings.database_url.startswith("sqlite"):
-            return None
-        fd = os.open(settings.data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-    except OSError as reason:
-        raise RegistryError(
-            Code.UNAVAILABLE,
-            f"the data folder {settings.data} cannot be used: {reason.strerror}; give another with --data",
-        ) from reason
-    until = time.monotonic() + _ENDING
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < until:
-                time.sleep(0.02)
-                continue
-            os.close(fd)
-            raise RegistryError(
-                Code.UNAVAILABLE,
-                f"another server is already using {settings.data}; stop it, or give this one another --data",
-            ) from None
-        return fd
-
-
-_ENDING: Final = 1.0
-"""Seconds that the workers of a server may need to end which was killed just now."""
-
-
 @contextmanager
-def rows(settings: Settings) -> Iterator[Database]:
+def rows(settings: "Settings") -> Iterator[Database]:
     """The database of a registry that is there, at this version's schema.  Raises UNAVAILABLE where it is not."""
     from moorage.app import existing  # the whole registry: only where a command needs it
 

@@ -3,16 +3,19 @@
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import moorage
 from moorage.access.first import ADMIN
-from moorage.settings import Settings
 from moorage.telemetry import redact, visible
 from moorage.telemetry.lines import renderer
 
+if TYPE_CHECKING:
+    from moorage.settings import Settings
 
-def greet(settings: Settings, url: str, name: str, debug: str | None, first_password: Path | None = None) -> None:
+
+def greet(settings: "Settings", url: str, name: str, debug: str | None, first_password: Path | None = None) -> None:
     """Say that the registry listens: for people, or as one event in the log's own format.
 
     `name` is how docker knows the place, unless `http.host` does.  What lies at `first_password` is shown this once,
@@ -42,7 +45,7 @@ def greet(settings: Settings, url: str, name: str, debug: str | None, first_pass
     print(renderer(formatter, colour=False)(event), flush=True)
 
 
-def _who(settings: Settings, first_password: Path | None) -> list[str]:
+def _who(settings: "Settings", first_password: Path | None) -> list[str]:
     """Who may come in, and with what."""
     if settings.auth.open:
         return ["OPEN: anyone who reaches it may push, pull and delete."]

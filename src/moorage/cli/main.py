@@ -10,9 +10,14 @@ def run() -> None:
     # Importing makes hundreds of thousands of objects and no garbage; looking for it costs a fifth of the time.
     gc.disable()
     try:
-        from moorage.cli.commands import app
+        if sys.argv[1:2] == ["serve"] and "--help" not in sys.argv:
+            from moorage.cli.start import start
 
-        app(prog_name="moorage")
+            start()
+        else:
+            from moorage.cli.commands import app
+
+            app(prog_name="moorage")
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - the last place where it can be told

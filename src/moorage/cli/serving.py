@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from moorage.app import Application, Duty, build
 from moorage.cli.tls import renew_certificate, tls_context
@@ -18,8 +18,10 @@ from moorage.edge.server.binding import bound, bound_unix
 from moorage.edge.server.signals import STOP, run_until_signalled
 from moorage.edge.server.turns import Turns
 from moorage.errors import Code, RegistryError
-from moorage.settings import Settings
-from moorage.settings.model import Limits as Asked
+
+if TYPE_CHECKING:
+    from moorage.settings import Settings
+    from moorage.settings.model import Limits as Asked
 
 _THREADS: Final = 8
 _OWN_FILES: Final = 100
@@ -79,7 +81,7 @@ class Team:
     """The signal after which nothing is waited for."""
 
 
-def take_places(settings: Settings, listen: str) -> Places:
+def take_places(settings: "Settings", listen: str) -> Places:
     """Bind everything; nobody is let in yet.  Raises REQUEST_INVALID, UNAVAILABLE, which name the setting to change."""
     front = _place(listen, "--listen", "https" if settings.http.tls.certificate else "http")
     debug = settings.http.debug.addr
@@ -87,7 +89,7 @@ def take_places(settings: Settings, listen: str) -> Places:
 
 
 async def serve(
-    settings: Settings,
+    settings: "Settings",
     places: Places,
     started: Callable[[Application], None],
     duty: Duty,
@@ -133,7 +135,7 @@ async def serve(
     await application.close()
 
 
-def _limits(asked: Asked, processes: int) -> Limits:
+def _limits(asked: "Asked", processes: int) -> Limits:
     return Limits(
         header_bytes=asked.header_bytes,
         header_seconds=asked.header_seconds,
@@ -154,7 +156,7 @@ def _seats() -> int:
     return max(16, (soft - _OWN_FILES) // 3)
 
 
-async def _debug(application: Application, settings: Settings, place: Place, *, serves: bool) -> Server | None:
+async def _debug(application: Application, settings: "Settings", place: Place, *, serves: bool) -> Server | None:
     """The server of the debug address; None in a process that leaves that to another."""
     if not serves:
         for one in place.sockets:

@@ -2,11 +2,14 @@
 
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moorage import telemetry
 from moorage.edge.server import Server
 from moorage.errors import Code, RegistryError
-from moorage.settings.web import TLS
+
+if TYPE_CHECKING:
+    from moorage.settings.web import TLS
 
 _WANTED = {
     "request-client-cert": ssl.CERT_NONE,
@@ -18,7 +21,7 @@ _NO_PASSPHRASE = ""
 """For an encrypted key, OpenSSL would otherwise ask the terminal, and wait."""
 
 
-def tls_context(settings: TLS) -> ssl.SSLContext | None:
+def tls_context(settings: "TLS") -> ssl.SSLContext | None:
     """What to listen with, or None where no certificate is named.  Raises UNAVAILABLE for files it cannot use."""
     if settings.certificate is None or settings.key is None:
         return None
@@ -50,7 +53,7 @@ def tls_context(settings: TLS) -> ssl.SSLContext | None:
     return context
 
 
-def renew_certificate(server: Server, settings: TLS) -> None:
+def renew_certificate(server: Server, settings: "TLS") -> None:
     """New handshakes go by what is in the files now: the certificate, its key, and whose clients' are believed."""
     log = telemetry.logger("moorage")
     try:

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple
 
 from moorage.access.action import Action
 from moorage.access.permit import CatalogPermit, Permit
@@ -17,11 +17,17 @@ from moorage.oci import mediatypes
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
 TAGS_PAGE: Final = 10_000
 """Tags in an answer to a client that asks for no number."""
 
 CATALOG_PAGE: Final = 100
 """Repositories in an answer to a client that asks for no number."""
+
+_SHORT: Final = 100
+"""Names on a page that is read at once, from neighbours in an index: a thread would take longer to hand it over."""
 
 REFERRERS_PAGE: Final = 1_000
 REFERRERS_BYTES: Final = 3 * 1024 * 1024
@@ -49,7 +55,7 @@ async def tag_page(registry: Registry, permit: Permit, size: int | None, after: 
     """
     permit.require(Action.PULL)
     wanted = TAGS_PAGE if size is None else min(size, most)
-    found = await registry.db.scan(_tags, permit.repository, after, wanted + 1)
+    found = await _read(registry, wanted, _tags, permit.repository, after, wanted + 1)
     if found is None:
         raise unknown.repository(permit)
     return Page(tuple(found[:wanted]), wanted > 0 and len(found) > wanted, wanted)
@@ -60,8 +66,8 @@ async def catalog_page(registry: Registry, permit: CatalogPermit, size: int | No
     wanted = min(CATALOG_PAGE if size is None else size, most)
     found: list[str] = []
     while wanted and len(found) <= wanted:
-        names = await registry.db.scan(repositories.page, after, wanted + 1)
-        found += [name.value for name in await permit.visible([RepositoryName.parse(name) for name in names])]
+        names = await _read(registry, wanted, repositories.page, after, wanted + 1)
+        found += await permit.left(names)
         if len(names) <= wanted:
             break
         after = names[-1]
@@ -95,6 +101,11 @@ async def synthesised_fallback(registry: Registry, permit: Permit, tag: Tag) -> 
     if match is None:
         return None
     return await registry.db.scan(_fallback, permit.repository, f"{match[1]}:{match[2]}")
+
+
+async def _read(registry: Registry, wanted: int, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
+    read = registry.db.read if wanted <= _SHORT else registry.db.scan
+    return await read(fn, *args)
 
 
 def _tags(tx: Tx, name: RepositoryName, after: str, most: int) -> list[str] | None:

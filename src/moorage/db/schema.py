@@ -82,6 +82,9 @@ repositories: Final = Table(
     # Since the first manifest; the catalog lists no repository without it.
     _time("listed_at", nullable=True),
     Index(None, "owner"),
+    # The catalog, read from here alone, and walked without a look at those that are not in it.
+    # PostgreSQL's is partial too, by its migration: to say so here would import that dialect at every start.
+    Index("ix_repositories_listed", "name", "listed_at", sqlite_where=text("listed_at IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 

@@ -2,4 +2,4 @@
 
 from typing import Final
 
-HEAD: Final[str | None] = "0003"
+HEAD: Final[str | None] = "0004"

@@ -1,0 +1,62 @@
+"""Settings as plain values, which are read and checked in another process than the one that serves by them."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Never, cast
+
+from moorage.errors import Code, RegistryError
+
+if TYPE_CHECKING:
+    from moorage.settings import Loaded
+
+
+class Plain:
+    """What a section of the settings, or all that was loaded, has as attributes; never changed, and never shown."""
+
+    def __init__(self, **values: Any) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        raise AttributeError(f"{name} is a setting, which cannot be changed")
+
+    def __repr__(self) -> str:
+        return "<settings>"
+
+
+def settled(config: Path | None, overrides: Mapping[str, object]) -> "Loaded":
+    """The settings to serve by, in stand-ins that need nothing of `moorage.settings`; `origins` is left out.
+
+    Raises what `load` raises, and DENIED for what nobody should serve by.
+    """
+    from moorage.settings import load
+
+    loaded = load(config, overrides=overrides)
+    settings = loaded.settings
+    if settings.auth.silly is not None:
+        raise RegistryError(Code.DENIED, _silly(loaded.source))
+    if settings.ephemeral:
+        settings = settings.moved(Path(tempfile.mkdtemp(prefix="moorage-")))
+    told = {"warnings": loaded.warnings, "ignored": loaded.ignored, "notices": loaded.notices}
+    return cast("Loaded", Plain(settings=plain(settings), source=loaded.source, **told))
+
+
+def plain(value: Any) -> Any:
+    """A section with all in it, and what it computes."""
+    from moorage.settings.values import Section
+
+    if isinstance(value, Section):
+        kind = type(value)
+        ours = [name for name in dir(kind) if not hasattr(Section, name)]
+        computed = [name for name in ours if isinstance(getattr(kind, name), property)]
+        return Plain(**{name: plain(getattr(value, name)) for name in [*kind.model_fields, *computed]})
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
+def _silly(source: Path | None) -> str:
+    return (
+        f"auth.silly is configured ({source or 'environment'}): it lets in whoever sends an Authorization header, "
+        "so it is refused; leave it away to use the registry's own accounts, or start a laboratory with --open"
+    )
