@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from moorage.cli.main import told
+from moorage.cli.told import told
 from moorage.db.apart import end_with
 from moorage.errors import Code, RegistryError
 from moorage.telemetry import logger

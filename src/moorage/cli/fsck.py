@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from moorage.app import open_registry
-from moorage.cli.main import told
+from moorage.cli.told import told
 from moorage.features.integrity.fsck import Finding, Told, check
 from moorage.features.integrity.settle import Then
 from moorage.settings import load

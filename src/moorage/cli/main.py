@@ -1,7 +1,6 @@
 """The entry point of the `moorage` command: imports nothing until it runs."""
 
 import gc
-import os
 import sys
 
 
@@ -21,22 +20,6 @@ def run() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - the last place where it can be told
+        from moorage.cli.told import told
+
         sys.exit(f"moorage: {told(error)}")
-
-
-def told(error: Exception) -> str:
-    """What went wrong, as a line for a terminal."""
-    from moorage.errors import RegistryError
-    from moorage.telemetry import redact_text, visible
-
-    settings = sys.modules.get("moorage.settings")
-    if settings is not None and isinstance(error, settings.SettingsError):
-        return "\n".join(visible(line) for line in str(error).split("\n"))
-    if isinstance(error, RegistryError):
-        return visible(error.message)
-    if isinstance(error, OSError) and error.strerror:
-        return visible(": ".join(str(part) for part in (error.strerror, error.filename) if part))
-    if os.environ.get("REGISTRY_LOG_LEVEL") == "debug":
-        raise error
-    words = redact_text(" ".join(f"{type(error).__name__}: {error}".split()))
-    return visible(f"this is a fault of the program: {words} (REGISTRY_LOG_LEVEL=debug shows where)")
