@@ -10,6 +10,7 @@ the loop, many times as much.
 
 import asyncio
 import os
+from collections.abc import Sequence
 from threading import Lock
 from typing import Final, Protocol, final
 
@@ -128,13 +129,16 @@ class Intake(asyncio.BufferedProtocol):
         elif full:
             self._hand_over()
 
-    def _fill(self, buffer: bytearray, nbytes: int) -> bool:
-        """So many bytes have come into the space.  Whether that makes a piece.  Raises REQUEST_INVALID."""
+    def _fill(self, buffer: bytearray, nbytes: int, spaces: Sequence[memoryview] = ()) -> bool:
+        """So many bytes have come into the space, or `spaces`.  Whether that makes a piece.  Raises REQUEST_INVALID."""
         if self._chunks is None:
             self._filled += nbytes
             self.left -= nbytes
             return self._filled == self._end
-        self._filled, self._rest = self._chunks.squeeze(buffer, self._filled, self._filled + nbytes)
+        if len(spaces) > 1:
+            self._filled, self._rest = self._chunks.settle(spaces, nbytes, buffer, self._filled)
+        else:
+            self._filled, self._rest = self._chunks.squeeze(buffer, self._filled, self._filled + nbytes)
         return self._chunks.ended or self._end - self._filled < self._end // 16
 
     @property
@@ -145,12 +149,16 @@ class Intake(asyncio.BufferedProtocol):
         if self._ended or self._untold >= TURN or self._pool.wanted or len(buffer) < SIZE:
             return 0
         self._empty(buffer)
-        while count := self._twin.receive(self._space(buffer)):
+        while count := self._twin.receive(spaces := self._spaces(buffer)):
             self._untold += count
-            if self._fill(buffer, count):
+            if self._fill(buffer, count, spaces):
                 filled, self._filled = self._filled, 0
                 return filled
         return 0
+
+    def _spaces(self, buffer: bytearray) -> list[memoryview]:
+        foretold = self._chunks.foretell(buffer, self._filled, self._end) if self._chunks is not None else []
+        return foretold or [self._space(buffer)]
 
     def take_back(self, buffer: bytearray, /) -> None:
         untold, self._untold = self._untold, 0
@@ -240,13 +248,13 @@ class Twin:
         except OSError:  # too many open files: the loop receives all of it
             self._fd = -1
 
-    def receive(self, space: memoryview) -> int:
+    def receive(self, spaces: Sequence[memoryview]) -> int:
         """What is there already, as far as it fits.  0 where nothing is; an end or an error is left to the loop."""
         with self._lock:
             if self._fd < 0:
                 return 0
             try:
-                return os.readv(self._fd, (space,))
+                return os.readv(self._fd, spaces)
             except OSError:
                 return 0
 
