@@ -51,6 +51,9 @@ class Pieces:
         for piece in self.pieces:
             yield piece
 
+    def at_hand(self) -> None:
+        return None
+
 
 @dataclass
 class Answer:

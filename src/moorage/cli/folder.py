@@ -23,6 +23,9 @@ class Body:
     async def __aiter__(self) -> Any:
         yield self._content
 
+    def at_hand(self) -> None:
+        return None
+
 
 class Folder:
     """Whoever can write the rows may do everything; it is written down as done by `operator`."""

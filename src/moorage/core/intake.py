@@ -36,6 +36,10 @@ class Source(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes | memoryview]: ...
 
+    def at_hand(self) -> memoryview | None:
+        """For a thread that has used a piece: one that has come meanwhile, in its place; None where it must wait."""
+        ...
+
 
 Claim = Callable[[Upload], Upload]
 
@@ -85,7 +89,7 @@ class Intake:
                 if self._small is not None and len(self._small) + len(piece) <= INLINE:
                     self._small += piece
                 else:
-                    await in_thread(self._write, piece)
+                    await in_thread(self._write, piece, body)
         finally:
             if self._appending is not None:
                 # Shielded: a cancelled request still waits for its thread, or the file would be closed under it.
@@ -120,12 +124,10 @@ class Intake:
             finally:
                 turn.close()
 
-    def _write(self, piece: Buffer) -> None:
-        self._unasked -= len(piece)
-        if self._unasked < 0:
-            self._unasked = _PIECE
-            room.for_bytes(self._registry, len(piece))
+    def _write(self, piece: Buffer, body: Source) -> None:
+        """Write a piece, and what has come meanwhile."""
         with self._turn:
+            self._ask_for_room(piece)
             if self._appending is None:
                 self._appending = self._store.append(key_of(self._upload), self._parts)
                 if self._claim is not None:
@@ -138,6 +140,16 @@ class Intake:
             with _CORES:
                 self._appending.write(piece)
                 self._hasher.update(piece)
+                while (more := body.at_hand()) is not None:
+                    self._ask_for_room(more)
+                    self._appending.write(more)
+                    self._hasher.update(more)
+
+    def _ask_for_room(self, piece: Buffer) -> None:
+        self._unasked -= len(piece)
+        if self._unasked < 0:
+            self._unasked = _PIECE
+            room.for_bytes(self._registry, len(piece))
 
     def _close(self) -> None:
         with self._turn:

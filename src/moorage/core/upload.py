@@ -40,6 +40,9 @@ class _Nothing:
     async def __anext__(self) -> bytes:
         raise StopAsyncIteration
 
+    def at_hand(self) -> None:
+        return None
+
 
 NOTHING: Final[Source] = _Nothing()
 

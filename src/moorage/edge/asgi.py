@@ -76,6 +76,9 @@ class _Body:
         piece, self._rest = self._rest[:MIB], self._rest[MIB:]
         return piece
 
+    def at_hand(self) -> None:
+        return None
+
     async def _more(self) -> None:
         try:
             async with asyncio.timeout(self._seconds):

@@ -66,6 +66,13 @@ class Body(Protocol):
 
     def __aiter__(self) -> AsyncIterator[bytes | memoryview]: ...
 
+    def at_hand(self) -> memoryview | None:
+        """For a thread that has used a piece: one that has come meanwhile, in its place.
+
+        None where the next has to be waited for.  Raises REQUEST_INVALID.
+        """
+        ...
+
 
 @dataclass(slots=True)
 class Request:

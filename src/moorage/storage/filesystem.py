@@ -163,7 +163,7 @@ class _FileAppending:
 
     def write(self, data: Buffer, /) -> None:
         view = memoryview(data)
-        with _explained("write a blob", self._path):
+        try:
             if not self._cut:
                 os.ftruncate(self._fd, self._offset)
                 self._cut = True
@@ -171,6 +171,9 @@ class _FileAppending:
                 written = os.pwrite(self._fd, view, self._offset)
                 self._offset += written
                 view = view[written:]
+        except OSError:
+            with _explained("write a blob", self._path):
+                raise
 
     def close(self) -> Parts:
         fd, self._fd = self._fd, -1

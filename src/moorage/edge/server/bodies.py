@@ -26,6 +26,17 @@ class Source(Protocol):
         """Everything at hand was taken; more may be fetched in advance."""
 
 
+class Refill(Protocol):
+    """Where more of a body comes from when a buffer of it was used."""
+
+    def refill(self, buffer: bytearray, /) -> int:
+        """In a thread: receive into a used buffer what has come.  Gives the size of the piece, 0 where it is none."""
+        ...
+
+    def take_back(self, buffer: bytearray, /) -> None:
+        """In the loop: nobody looks at the buffer any more, and no thread comes back to it."""
+
+
 @final
 class Empty:
     """The body of a request that has none."""
@@ -38,6 +49,9 @@ class Empty:
     async def __anext__(self) -> bytes:
         raise StopAsyncIteration
 
+    def at_hand(self) -> None:
+        return None
+
 
 EMPTY: Final = Empty()
 
@@ -49,7 +63,7 @@ class Incoming:
     A waiting handler is only woken; it takes the bytes itself.  So a wait that is cancelled loses nothing.
     """
 
-    __slots__ = ("_failure", "_given", "_lent", "_pool", "_source", "_waiter", "backlog", "ended", "length")
+    __slots__ = ("_failure", "_given", "_lent", "_pool", "_refill", "_source", "_waiter", "backlog", "ended", "length")
 
     def __init__(self, source: Source, pool: Pool, length: int | None) -> None:
         self.length = length
@@ -57,10 +71,12 @@ class Incoming:
         self.ended = False
         self._source = source
         self._pool = pool
-        self._given: tuple[bytearray, int] | None = None
-        """A filled buffer of the pool and how much of it is."""
+        self._given: tuple[bytearray, int, Refill | None] | None = None
+        """A filled buffer of the pool, how much of it is, and who may fill it again."""
         self._lent: bytearray | None = None
         """The pool's buffer that the handler is looking at."""
+        self._refill: Refill | None = None
+        """Who may fill that one again."""
         self._failure: tuple[Code | None, str] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
@@ -73,8 +89,11 @@ class Incoming:
 
     async def __anext__(self) -> bytes | memoryview:
         if self._lent is not None:
-            self._pool.put(self._lent)
-            self._lent = None
+            lent, self._lent = self._lent, None
+            if self._refill is not None:
+                self._refill.take_back(lent)
+            else:
+                self._pool.put(lent)
         while True:
             if self.backlog:
                 piece, self.backlog = self.backlog, bytearray()
@@ -82,7 +101,7 @@ class Incoming:
                     self._source.body_taken()
                 return memoryview(piece)
             if self._given is not None:
-                (self._lent, size), self._given = self._given, None
+                (self._lent, size, self._refill), self._given = self._given, None
                 return memoryview(self._lent)[:size]
             if self._failure is not None:
                 code, message = self._failure
@@ -96,13 +115,18 @@ class Incoming:
             finally:
                 self._waiter = None
 
+    def at_hand(self) -> memoryview | None:
+        lent, refill = self._lent, self._refill
+        size = refill.refill(lent) if lent is not None and refill is not None else 0
+        return memoryview(lent)[:size] if lent is not None and size else None
+
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def give(self, buffer: bytearray, size: int) -> None:
+    def give(self, buffer: bytearray, size: int, refill: Refill | None) -> None:
         """Hand over a filled buffer.  There is never more than one: nothing is read while it waits."""
-        self._given = (buffer, size)
+        self._given = (buffer, size, refill)
         self.wake()
 
     def end(self) -> None:

@@ -5,6 +5,7 @@ the plain form is refused, because a proxy in front may read it differently.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from moorage.errors import Code, RegistryError
@@ -16,13 +17,20 @@ _TRAILER: Final = 8192
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _FIELD: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 
+_END: Final = 2
+"""The CRLF that closes a chunk."""
+_LARGE: Final = 8192
+"""Chunks of this size and more are worth foretelling."""
+_ASIDE: Final = 512
+"""The most bytes of framing that are foretold."""
+
 Span = tuple[int, int]
 
 
 class Chunks:
     """Takes a chunked body apart."""
 
-    __slots__ = ("_left", "_line", "_same", "_trailer", "ended")
+    __slots__ = ("_aside", "_left", "_line", "_same", "_trailer", "ended")
 
     def __init__(self) -> None:
         self.ended = False
@@ -32,6 +40,8 @@ class Chunks:
         """The beginning of a line that is not complete."""
         self._same = (b"", 0)
         """The last line with a size, and what `_left` was after it: clients send chunks of one size."""
+        self._aside = bytearray()
+        """Where framing is received that was foretold."""
         self._trailer: int | None = None
         """Bytes of trailer fields so far, once the last chunk is seen."""
 
@@ -60,6 +70,45 @@ class Chunks:
                 view[start:end] = view[first:last]
                 start = end
         return start, rest
+
+    def foretell(self, buffer: bytearray, start: int, stop: int) -> list[memoryview]:
+        """Where to receive large chunks like the last one: content by content in `buffer[start:stop]`, framing aside.
+
+        Empty where nothing can be foretold.  It saves moving the content; `settle` says what has come of it.
+        """
+        line, left = self._same
+        first, content = self._left - _END, left - _END
+        stop -= _ASIDE  # all that was to be framing may be content
+        if first <= 0 or content < _LARGE or start + first >= stop:
+            return []
+        if not self._aside:
+            self._aside = bytearray(_ASIDE)
+        view, aside = memoryview(buffer), memoryview(self._aside)
+        spaces, at, used, frame = [view[start : start + first]], start + first, 0, _END + len(line)
+        while at < stop and used + frame <= _ASIDE:
+            spaces += aside[used : used + frame], view[at : min(at + content, stop)]
+            at, used = at + content, used + frame
+        return spaces
+
+    def settle(self, spaces: Sequence[memoryview], count: int, buffer: bytearray, start: int) -> tuple[int, bytes]:
+        """What `squeeze` gives, when `count` bytes have come into the foretold `spaces`.  Raises REQUEST_INVALID."""
+        line, left = self._same
+        first, frame = len(spaces[0]), b"\r\n" + line
+        whole, part = divmod(max(0, count - first), len(frame) + left - _END)
+        begun = min(part, len(frame))
+        framing = whole * len(frame) + begun
+        if self._aside[:framing] != (frame * (whole + 1))[:framing]:
+            into = bytearray()
+            rest = self.feed(b"".join(spaces)[:count], into)
+            buffer[start : start + len(into)] = into
+            return start + len(into), rest
+        if count <= first:
+            self._left -= count
+        else:
+            self._left = _END
+            self.feed(frame[:begun], None)
+            self._left -= part - begun
+        return start + count - framing, b""
 
     def _spans(self, data: bytes | bytearray, at: int, stop: int) -> tuple[list[Span], int]:
         """Where content lies in `data[at:stop]`, and how far that belongs to the body."""

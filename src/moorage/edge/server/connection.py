@@ -154,7 +154,7 @@ class Connection(HeadReader):
             self._seated = False
             self.shared.seats.leave()
         if self._intake is not None:
-            self._intake.stop()
+            self._intake.close()
             self._intake = None
         if self._body is not None:
             self._body.fail(None)
@@ -372,7 +372,7 @@ class Connection(HeadReader):
         """What happens to a body that the handler did not read to its end."""
         if self._intake is not None and not streamed:
             self._left = self._intake.left
-            self._intake.stop()
+            self._intake.close()
             self._intake = None
             self.transport.set_protocol(self)
         unread = self._left > 0 or self._chunks is not None
