@@ -7,7 +7,7 @@ import pytest
 
 from moorage.features.gc import candidates
 from tests import make
-from tests.model.nodes import LEASE, SECOND, Fleet
+from tests.model.nodes import LEASE, SECOND, TRASH, Fleet
 
 
 @pytest.fixture
@@ -62,6 +62,24 @@ def test_what_was_found_but_is_wanted_again_stays(fleet: Fleet, monkeypatch: pyt
     collect(fleet)
     assert linked(fleet) == 1
     assert there(fleet, digests[number])
+
+
+def test_a_blob_goes_from_the_repository_that_has_no_use_for_it_and_stays_in_others(fleet: Fleet) -> None:
+    layer = b"x" * 20_000
+    for name in ("acme/app", "b", "z"):
+        for one in (layer, b"{}"):
+            assert fleet.ask(0, "POST", f"/v2/{name}/blobs/uploads/?digest={make.digest(one)}", one).status == 201
+    image = make.image(b"{}", layer)
+    assert fleet.ask(0, "PUT", "/v2/b/manifests/1", image, Content_Type=make.IMAGE).status == 201
+    fleet.clock.at += LEASE + SECOND
+    collect(fleet)
+    for one in (layer, b"{}"):
+        held = [fleet.ask(0, "HEAD", f"/v2/{name}/blobs/{make.digest(one)}").status for name in ("acme/app", "b", "z")]
+        assert held == [404, 200, 404]
+    for _ in range(2):
+        fleet.clock.at += TRASH + SECOND
+        collect(fleet)
+    assert fleet.ask(0, "GET", f"/v2/b/blobs/{make.digest(layer)}").status == 200
 
 
 def test_links_in_use_are_looked_over_once_an_hour_not_every_time(fleet: Fleet) -> None:
