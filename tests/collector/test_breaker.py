@@ -97,6 +97,7 @@ def test_what_becomes_due_after_a_look_does_not_go_on_its_account(
     begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job, "_BATCH", 60)
+    monkeypatch.setattr(job, "_REST", 0)
     fleet = begin()
     push(fleet, 150)
     expire(fleet)

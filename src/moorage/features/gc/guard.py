@@ -32,7 +32,7 @@ class Guard:
         self._left = 0
         """How many more blobs may go before it has to look again."""
 
-    async def allows(self, now: int, most: int = 1) -> bool:
+    async def allows(self, now: int, most: int) -> bool:
         """Whether the step may go on, which destroys `most` blobs at most."""
         found = await self._db.read(collection.look)
         if found.armed and self._share < 1 and self._left < most:

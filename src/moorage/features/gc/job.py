@@ -4,6 +4,7 @@ A row goes first, its bytes at least one transaction later, under a key that is 
 races the collector either finds the row and leases it, or stores its own copy.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +24,9 @@ _BATCH: Final = 500
 
 _MANIFESTS: Final = 100
 """How many are purged in one: each may have held on to as many blobs."""
+
+_REST: Final = 1.0
+"""Seconds between two steps that destroy something: nobody waits for them, and whoever pulls meanwhile would."""
 
 _LISTED: Final = 500
 _ANSWER_AGAIN: Final = 3600 * 1_000_000
@@ -52,12 +56,10 @@ def collector(registry: Registry, windows: Windows) -> Job:
 
     async def step() -> bool:
         now, db = await _now(registry, windows), registry.db
-        if not await guard.allows(now):
+        if not await guard.allows(now, 0 if candidates.waiting else 2 * _BATCH):
             return False
         if await candidates.take(now, now + windows.trash):
             return True
-        if not await guard.allows(now, 2 * _BATCH):
-            return False
         found = await db.write(rows.purge_manifests, now, now + registry.policy.lease, _MANIFESTS)
         given_up = await db.write(rows.give_up, now, _BATCH)
         keys = await db.write(rows.condemn, now, _BATCH)
@@ -66,6 +68,7 @@ def collector(registry: Registry, windows: Windows) -> Job:
             await db.write(rows.forget, keys)
         guard.spend(given_up + len(keys))
         if found >= _MANIFESTS or given_up + len(keys) >= _BATCH:
+            await asyncio.sleep(_REST)
             return True
         candidates.end()
         return False
