@@ -1,6 +1,6 @@
 """Settings for a server: the values that were read, with nothing that read them."""
 
-import pickle
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moorage.cli.settled import Plain, plain
+from moorage.cli.settled import Plain, plain, read, written
 from moorage.settings import Settings, load
 from moorage.settings.values import Section
 
@@ -51,7 +51,7 @@ def differences(value: Any, stand_in: Any, path: str = "settings") -> list[str]:
 
 
 def test_a_stand_in_has_every_value_that_the_settings_have(settings: Settings) -> None:
-    stand_in = pickle.loads(pickle.dumps(plain(settings)))
+    stand_in = read(json.loads(json.dumps(written(plain(settings)))))
     assert differences(settings, stand_in) == []
     assert stand_in.limits.manifest_bytes == 1024 * 1024
     assert stand_in.blobs == Path("/somewhere")
@@ -60,14 +60,19 @@ def test_a_stand_in_has_every_value_that_the_settings_have(settings: Settings) -
 
 def test_a_stand_in_is_read_without_what_checks_settings(settings: Settings) -> None:
     program = (
-        "import pickle, sys\n"
-        "print(pickle.load(sys.stdin.buffer).validation.platforms)\n"
+        "import json, sys\n"
+        "from moorage.cli.settled import read\n"
+        "print(read(json.load(sys.stdin)).validation.platforms)\n"
         "print(sorted({'pydantic', 'yaml', 'moorage.settings'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], input=pickle.dumps(plain(settings)), capture_output=True, check=True
+        [sys.executable, "-c", program],
+        input=json.dumps(written(plain(settings))),
+        capture_output=True,
+        check=True,
+        text=True,
     )
-    assert done.stdout.decode() == "frozenset({('linux', 'amd64')})\n[]\n"
+    assert done.stdout == "frozenset({('linux', 'amd64')})\n[]\n"
 
 
 def test_a_stand_in_cannot_be_changed_and_shows_no_secret(settings: Settings) -> None:

@@ -2,8 +2,9 @@
 
 import tempfile
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never, cast
+from typing import TYPE_CHECKING, Any, Final, Never, cast
 
 from moorage.errors import Code, RegistryError
 
@@ -53,6 +54,42 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(map(plain, value))
     return value
+
+
+def written(value: Any) -> Any:
+    """Plain values, as JSON can say them: what it has no word for is an object of one member, its kind."""
+    kind = type(value)
+    if value is None or kind in {bool, int, float, str}:
+        return value
+    if kind is Plain:
+        return {"section": {name: written(one) for name, one in value.__dict__.items()}}
+    if kind is dict:
+        return {"dict": {name: written(one) for name, one in value.items()}}
+    if isinstance(value, Path):
+        return {"path": str(value)}
+    if kind is timedelta:
+        return {"microseconds": value // timedelta(microseconds=1)}
+    return {_LISTS[kind]: [written(one) for one in value]}
+
+
+def read(value: Any) -> Any:
+    """The same, back from JSON."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "section":
+        return Plain(**{name: read(one) for name, one in inner.items()})
+    if kind == "dict":
+        return {name: read(one) for name, one in inner.items()}
+    if kind == "path":
+        return Path(inner)
+    if kind == "microseconds":
+        return timedelta(microseconds=inner)
+    return _KINDS[kind](map(read, inner))
+
+
+_KINDS: Final[dict[str, Any]] = {"list": list, "tuple": tuple, "set": frozenset}
+_LISTS: Final = {kind: name for name, kind in _KINDS.items()}
 
 
 def _silly(source: Path | None) -> str:

@@ -9,12 +9,10 @@ server: typer and pydantic need as much as SQLAlchemy.
 
 import gc
 import sys
-from typing import TYPE_CHECKING
+from typing import Any
 
+from moorage.cli.settled import read, written
 from moorage.db.apart import begin
-
-if TYPE_CHECKING:
-    from moorage.settings import Loaded
 
 
 def start() -> None:
@@ -28,17 +26,23 @@ def start() -> None:
     answer = asked()
     if isinstance(answer, int):
         sys.exit(answer)
-    run(*answer)
+    loaded, listen = answer
+    run(read(loaded), listen)
 
 
-def _asked() -> "tuple[Loaded, str | None] | int":
-    """The settings, and where to listen; an exit status where the command line asks for something else."""
+def _asked() -> tuple[Any, str | None] | int:
+    """The settings as `written`, and where to listen; an exit status where the command line is answered already."""
     from moorage.cli.commands import app
     from moorage.cli.serve import wanted
+    from moorage.cli.told import told
 
     try:
         app(prog_name="moorage")
     except SystemExit as end:
         if not wanted:
             return end.code if isinstance(end.code, int) else 1
-    return wanted[0]
+    except Exception as error:  # noqa: BLE001 - here it is known what it means
+        print(f"moorage: {told(error)}", file=sys.stderr)
+        return 1
+    loaded, listen = wanted[0]
+    return written(loaded), listen

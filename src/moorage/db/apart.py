@@ -2,12 +2,12 @@
 
 import ctypes
 import gc
+import json
 import os
-import pickle
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final, NoReturn, TypeVar, TypeVarTuple
+from typing import BinaryIO, Final, NoReturn, TypeVar, TypeVarTuple
 
 from moorage.errors import Code, RegistryError
 
@@ -18,9 +18,9 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def apart(deed: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Do `deed` in a child of this process, and wait for its result, which can be pickled.
+    """Do `deed` in a child of this process, and wait for its result, which JSON can say.
 
-    Raises what the deed raises: a RegistryError without its detail, and what cannot be pickled as a RuntimeError.
+    Raises a RegistryError that the deed raises, without its detail; what else it raises is a RuntimeError in its words.
     Raises UNAVAILABLE where the child is killed.  It is, where this process ends first.  The child is a fork: the deed
     uses no database that is open here.
     """
@@ -43,9 +43,9 @@ def begin(deed: Callable[[*Ts], T], *args: *Ts) -> Callable[[], T]:
         if status:
             how = f"status {status}" if status > 0 else f"signal {-status}, {signal.strsignal(-status)}"
             raise RegistryError(Code.UNAVAILABLE, f"a process that helped at the start ended early: {how}")
-        result, error = pickle.loads(words)  # noqa: S301 - of our own child
-        if error is not None:
-            raise RegistryError(*error) if isinstance(error, tuple) else error
+        result, code, failure = json.loads(words)
+        if failure is not None:
+            raise RegistryError(Code[code], failure) if code is not None else RuntimeError(failure)
         found: T = result
         return found
 
@@ -76,15 +76,11 @@ def _do(parent: int, told: BinaryIO, deed: Callable[[*Ts], object], *args: *Ts) 
 
 
 def _outcome(deed: Callable[[*Ts], object], *args: *Ts) -> bytes:
-    result: Any = None
-    error: Any = None
+    result, code, failure = None, None, None
     try:
         result = deed(*args)
     except RegistryError as refused:
-        error = (refused.code, refused.message)
+        code, failure = refused.code.name, refused.message
     except Exception as failed:  # noqa: BLE001 - the parent raises it
-        error = failed
-    try:
-        return pickle.dumps((result, error))
-    except Exception:  # noqa: BLE001 - whatever an exception may hold
-        return pickle.dumps((None, RuntimeError(f"{type(error).__name__}: {error}")))
+        failure = f"{type(failed).__name__}: {failed}"
+    return json.dumps([result, code, failure]).encode()

@@ -35,9 +35,6 @@ class SettingsError(ValueError):
         self.warnings = list(warnings)
         self.ignored = list(ignored)
 
-    def __reduce__(self) -> tuple[type["SettingsError"], tuple[object, ...]]:
-        return SettingsError, (self.faults, self.warnings, self.ignored)
-
 
 def place_of(path: Path, places: Mapping[Path, str]) -> str:
     """Where a part of the configuration was written, or the nearest part around it."""
