@@ -69,7 +69,7 @@ def _answer_before_commit() -> None:
             self._link = self._connect()
         self._link.begin(durable=any(member.durable for member in members))
         for member in members:
-            writer._run(self._link, member, alone=False)
+            member.value, member.error = writer._run(self._link, member.fn, member.args, alone=False)
         if all(member.durable for member in members):
             writer._release(members)
             time.sleep(0.01)

@@ -200,10 +200,11 @@ def _up(launcher: Launcher, scene: Scene) -> Running:
     history.event("ready")
     history.close()
     with scene.client(recorded=False) as client:
-        # So that every thread is there before strace takes hold of one: the writer's and the bytes'.
+        # So that every thread is there before strace takes hold of one: the writer's, the bytes', and the scans', to
+        # which only what is long goes.
         name = f"warm/up{time.monotonic_ns()}"
         assert client.push_blob(name, os.urandom(20_000), "stream")
-        status, _, _ = client.ask("GET", "/v2/_catalog")
+        status, _, _ = client.ask("GET", "/v2/_catalog?n=1000")
         assert status == 200
     return running
 
