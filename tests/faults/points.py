@@ -70,7 +70,8 @@ class Scene:
         return self.running is None or self.running.is_gone()
 
     def begin(self) -> None:
-        """The next attempt."""
+        """The next attempt.  What the last one wrote down has been judged, and would be read again at every point."""
+        self.path.unlink(missing_ok=True)
         self.number += 1
         self.since = time.monotonic_ns()
 
