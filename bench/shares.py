@@ -22,8 +22,6 @@ from bench.workloads.scale import GIB, MIB
 from bench.workloads.verbs import ACCEPT, push_image, push_manifest, push_patch, small_gets
 
 _CONNECTIONS: Final = 8
-_RATE: Final = 200
-"""Looks a second."""
 _NAME: Final = "acme/app"
 
 WAIT: Final = "wait and receive: the event loop, and the kernel for it"

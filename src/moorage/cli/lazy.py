@@ -1,11 +1,12 @@
 """Commands that are imported when they are asked for, so that `moorage --help` answers at once."""
 
-import gc
 from importlib import import_module
 from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from moorage.cli.imports import keep_imports
 
 
 class LazyGroup(TyperGroup):
@@ -29,9 +30,7 @@ class LazyGroup(TyperGroup):
 def imported(name: str, place: str) -> Any:
     module, _, attribute = place.partition(":")
     target = getattr(import_module(module), attribute)
-    # What was imported stays for good, so the collector, which `main` holds still, need never look at it.
-    gc.freeze()
-    gc.enable()
+    keep_imports()
     if not isinstance(target, typer.Typer):
         function, target = target, typer.Typer(add_completion=False, rich_markup_mode=None)
         target.command(name)(function)

@@ -40,7 +40,7 @@ def run(loaded: "Loaded", listen: str | None) -> None:
     _announce(loaded)
     guard = lock(settings)
     sys.setswitchinterval(0.0005)
-    _give_memory_back()
+    _free_large_blocks()
     try:
         places = take_places(settings, listen or settings.http.addr)
         count = _workers(settings)
@@ -116,7 +116,7 @@ def _workers(settings: "Settings") -> int:
     return 1 if settings.ephemeral else usable_cpus()
 
 
-def _give_memory_back() -> None:
+def _free_large_blocks() -> None:
     """Have what is large, such as the 19 MiB of a password's hash, go back to the system when it is freed.
 
     By itself glibc learns from the first such block to keep all later ones, in each thread's own heap.

@@ -7,10 +7,10 @@ So what reads and checks them takes neither time of the start, where there are t
 server: typer and pydantic need as much as SQLAlchemy.
 """
 
-import gc
 import sys
 from typing import Any
 
+from moorage.cli.imports import keep_imports
 from moorage.cli.settled import read, written
 from moorage.db.apart import begin
 
@@ -20,9 +20,7 @@ def start() -> None:
     asked = begin(_asked)
     from moorage.cli.server import run
 
-    # What was imported stays for good, so the collector, which `main` holds still, need never look at it.
-    gc.freeze()
-    gc.enable()
+    keep_imports()
     answer = asked()
     if isinstance(answer, int):
         sys.exit(answer)

@@ -72,6 +72,13 @@ def mixed() -> Iterator[int]:
         yield from (32_768, 32_768, 32_768, 7, 32_768, 300_000, 32_768, 32_767, 32_768, 1, 32_768)
 
 
+async def files_at_rest(port: int) -> int:
+    """How many files are open once a request has been answered and its connection closed."""
+    await talk(port, get())
+    await asyncio.sleep(0.1)
+    return open_files()
+
+
 async def only_files(count: int) -> None:
     """Return once no more files are open: what both sides have closed goes with the loop's next turns."""
     async with asyncio.timeout(5):
@@ -97,9 +104,7 @@ async def test_a_thread_receives_what_has_come_to_the_last_byte_and_no_further(f
     body = os.urandom(20 * MIB + 12_345)
     taken = Taken(0.002)
     async with serving(taken) as (_, port):
-        await talk(port, get())
-        await asyncio.sleep(0.1)
-        before = open_files()
+        before = await files_at_rest(port)
         answer = await talk(port, FRAMINGS[framing](body) + get("/next"))
         await only_files(before)
     assert taken.content == body
@@ -131,9 +136,7 @@ async def test_of_a_body_that_is_cut_everything_is_handed_over_that_came() -> No
     body = os.urandom(6 * MIB + 777)
     taken = Taken(0.01)
     async with serving(taken) as (_, port):
-        await talk(port, get())
-        await asyncio.sleep(0.1)
-        before = open_files()
+        before = await files_at_rest(port)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(put(body, f"Content-Length: {20 * MIB}"))
         await writer.drain()
