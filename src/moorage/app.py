@@ -19,7 +19,7 @@ from moorage.access.keys import KeyRing
 from moorage.access.offline import Offline
 from moorage.access.passwords import Passwords
 from moorage.access.rules import Authority, NoCredentials, OpenRules, Rules
-from moorage.core.identity import recognise
+from moorage.core.identity import is_known, recognise
 from moorage.core.intake import in_thread
 from moorage.core.registry import Policy, Registry
 from moorage.db.aftermath import check_after_crash
@@ -210,7 +210,7 @@ def _outside(token: "Token", registry: Registry) -> Doors:
 def open_registry(settings: "Settings") -> Registry:
     """Rows and bytes of a registry that is there already, perhaps beside its server, for commands.
 
-    Neither is made, moved or migrated.  Raises RegistryError that says what is missing.
+    Neither is made, moved or migrated.  Raises RegistryError that says what is missing, or belongs to others.
     """
     if settings.ephemeral:
         raise RegistryError(Code.UNAVAILABLE, "this registry keeps its blobs in memory: only its server can reach them")
@@ -218,7 +218,14 @@ def open_registry(settings: "Settings") -> Registry:
     if not (settings.blobs / "blobs").is_dir():
         db.close_now()
         raise RegistryError(Code.UNAVAILABLE, f"there are no blobs in {settings.blobs}; name its --data or --config")
-    return Registry(db, FilesystemStore(settings.blobs), _policy(settings))
+    store = FilesystemStore(settings.blobs)
+    try:
+        is_known(db, store, f"the blob folder {settings.blobs}")
+    except RegistryError:
+        db.close_now()
+        store.close()
+        raise
+    return Registry(db, store, _policy(settings))
 
 
 def existing(settings: "Settings", otherwise: str = "") -> Database:

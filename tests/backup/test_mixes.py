@@ -160,7 +160,9 @@ def test_the_blob_folder_of_another_registry_is_refused_until_it_is_adopted(serv
         start(mine, **{ROOT_DIRECTORY: str(other)})
     for said in (str(mine / "moorage.db"), str(other), "moorage restore", "moorage gc adopt"):
         assert said in str(refusal.value)
-    assert "such a pair" in refused("backup", tmp_path / "backup", data=mine, **{ROOT_DIRECTORY: str(other)})
+    assert "belongs to the blob store" in refused(
+        "backup", tmp_path / "backup", data=mine, **{ROOT_DIRECTORY: str(other)}
+    )
     command("gc", "adopt", data=mine, **{ROOT_DIRECTORY: str(other)})
     server = serve(mine, **QUICK, **{ROOT_DIRECTORY: str(other)})
     time.sleep(2)

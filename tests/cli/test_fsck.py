@@ -119,6 +119,14 @@ def test_what_cannot_be_checked_ends_with_2_in_one_line(data, prepare, told):
     assert told in line
 
 
+def test_the_blob_folder_of_another_registry_is_refused_not_found_empty(data):
+    (data / "blobs" / "store").write_text("5" * 32)
+    done = fsck(data, "--repair")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "belongs to the blob store" in done.stderr
+    assert "moorage gc adopt" in done.stderr
+
+
 def test_a_registry_in_memory_cannot_be_checked(data):
     done = moorage("fsck", REGISTRY_STORAGE="inmemory", REGISTRY_DATA=str(data))
     assert done.returncode == 2

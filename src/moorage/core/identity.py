@@ -20,18 +20,26 @@ def recognise(db: Database, store: BlobStore, place: str, now: int) -> None:
 
     `place` is where its bytes lie, in words for the operator.
     """
-    known = db.read_now(remembered)
-    if known == store.identity:
+    if is_known(db, store, place):
         return
-    if known is not None:
-        raise RegistryError(
-            Code.UNAVAILABLE,
-            f"the database {db.url!r} belongs to the blob store {known}, but {place} is {store.identity}: check "
-            "database.url and storage.filesystem.rootdirectory; after a loss, `moorage restore` brings both back from "
-            "a backup; if this pair is what you mean, `moorage gc adopt` accepts it",
-        )
     if db.write_now(_adopt, store.identity, next(iter(store.keys()), None) is not None, now):
         logger(__name__).warning("collection is disarmed", reason=_STRANGE)
+
+
+def is_known(db: Database, store: BlobStore, place: str) -> bool:
+    """Whether the store is the one remembered, for whoever works on rows and bytes without starting a server.
+
+    False where none is remembered yet.  Raises UNAVAILABLE where another is; of `place`, see `recognise`.
+    """
+    known = db.read_now(remembered)
+    if known is None or known == store.identity:
+        return known is not None
+    raise RegistryError(
+        Code.UNAVAILABLE,
+        f"the database {db.url!r} belongs to the blob store {known}, but {place} is {store.identity}: check "
+        "database.url and storage.filesystem.rootdirectory; after a loss, `moorage restore` brings both back from "
+        "a backup; if this pair is what you mean, `moorage gc adopt` accepts it",
+    )
 
 
 def remembered(tx: Tx) -> str | None:

@@ -197,10 +197,4 @@ def _check(db: Database, store: BlobStore, folder: Path) -> None:
             f"{folder} has the backup of another registry, whose blob store is {before.store}; this one's is "
             f"{store.identity}: give another folder",
         )
-    known = db.read_now(identity.remembered)
-    if known is not None and known != store.identity:
-        raise RegistryError(
-            Code.UNAVAILABLE,
-            f"the database belongs to the blob store {known}, but the blob folder is {store.identity}: such a pair is "
-            "not backed up; check database.url and storage.filesystem.rootdirectory",
-        )
+    identity.is_known(db, store, "the blob folder")
