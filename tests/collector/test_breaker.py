@@ -8,6 +8,7 @@ import pytest
 from moorage.db import collection
 from moorage.db.schema import blobs
 from moorage.db.tx import Tx
+from moorage.features.gc import job
 from moorage.features.gc.job import Windows, collector, purger, sweeper
 from tests import make
 from tests.model.nodes import ABANDONED, LEASE, SECOND, TRASH, Fleet
@@ -30,9 +31,9 @@ def begin(database_url: str, tmp_path: Path) -> Iterator[Begin]:
     fleet.end()
 
 
-def push(fleet: Fleet, count: int) -> None:
+def push(fleet: Fleet, count: int, first: int = 0) -> None:
     """So many blobs that nothing refers to; one in fifty lies in a file."""
-    for number in range(count):
+    for number in range(first, first + count):
         content = b"%d" % number * (1 if number % 50 else 20_000)
         assert fleet.ask(0, "POST", f"/v2/z/blobs/uploads/?digest={make.digest(content)}", content).status == 201
 
@@ -40,8 +41,8 @@ def push(fleet: Fleet, count: int) -> None:
 def expire(fleet: Fleet) -> None:
     for span in (LEASE, TRASH, TRASH):
         fleet.clock.at += span + SECOND
-        for job in range(3):
-            while fleet.work(0, job):
+        for number in range(3):
+            while fleet.work(0, number):
                 pass
 
 
@@ -90,6 +91,29 @@ def test_a_breaker_that_trips_again_was_only_armed(begin: Begin) -> None:
     expire(fleet)
     assert count(fleet) == (101, 3)
     assert not fleet.nodes[0].db.read_now(collection.look).armed
+
+
+def test_what_becomes_due_after_a_look_does_not_go_on_its_account(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_BATCH", 60)
+    monkeypatch.setattr(job, "_REST", 0)
+    fleet = begin()
+    push(fleet, 150)
+    expire(fleet)
+    push(fleet, 150, first=150)
+    fleet.clock.at += LEASE + SECOND
+    db = fleet.nodes[0].db
+    found = db.read_now(collection.look)
+    db.write_now(lambda tx: collection.arm(tx, 0, objects=found.objects, size=found.size))
+    while fleet.work(0, 0) and count(fleet)[0] == 300:
+        pass
+    assert count(fleet)[0] == 240, "one step of 60 has been let through"
+    fleet.clock.at += TRASH + SECOND
+    while fleet.work(0, 0):
+        pass
+    assert count(fleet)[0] == 240, "90 that were let through and 150 that were not are due"
+    assert not db.read_now(collection.look).armed
 
 
 def test_it_can_be_switched_off(begin: Begin) -> None:

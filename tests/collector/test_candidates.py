@@ -1,13 +1,14 @@
 """What a look over the links finds, and what the next looks need not see again."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from moorage.features.gc import candidates
+from moorage.features.gc import candidates, job
 from tests import make
-from tests.model.nodes import LEASE, SECOND, Fleet
+from tests.model.nodes import LEASE, SECOND, TRASH, Fleet
 
 
 @pytest.fixture
@@ -62,6 +63,45 @@ def test_what_was_found_but_is_wanted_again_stays(fleet: Fleet, monkeypatch: pyt
     collect(fleet)
     assert linked(fleet) == 1
     assert there(fleet, digests[number])
+
+
+def test_a_blob_goes_from_the_repository_that_has_no_use_for_it_and_stays_in_others(fleet: Fleet) -> None:
+    layer = b"x" * 20_000
+    for name in ("acme/app", "b", "z"):
+        for one in (layer, b"{}"):
+            assert fleet.ask(0, "POST", f"/v2/{name}/blobs/uploads/?digest={make.digest(one)}", one).status == 201
+    image = make.image(b"{}", layer)
+    assert fleet.ask(0, "PUT", "/v2/b/manifests/1", image, Content_Type=make.IMAGE).status == 201
+    fleet.clock.at += LEASE + SECOND
+    collect(fleet)
+    for one in (layer, b"{}"):
+        held = [fleet.ask(0, "HEAD", f"/v2/{name}/blobs/{make.digest(one)}").status for name in ("acme/app", "b", "z")]
+        assert held == [404, 200, 404]
+    for _ in range(2):
+        fleet.clock.at += TRASH + SECOND
+        collect(fleet)
+    assert fleet.ask(0, "GET", f"/v2/b/blobs/{make.digest(layer)}").status == 200
+
+
+def test_steps_that_destroy_are_followed_by_a_rest_as_long_as_there_is_more(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_BATCH", 3)
+    monkeypatch.setattr(job, "_REST", 0.5)
+    for number in range(6):
+        push(fleet, number)
+    step = fleet.nodes[0].jobs[0].step
+    rested, files = [], []
+    for span in (LEASE, TRASH):
+        fleet.clock.at += span + SECOND
+        more = True
+        while more:
+            began = time.monotonic()
+            more = fleet.runner.run(step())
+            rested.append(time.monotonic() - began >= 0.5)
+            files.append(len(list(fleet.nodes[0].store.keys())))
+    assert files == [6, 6, 3, 0, 0]
+    assert rested == [False, False, True, True, False], "what only finds does not rest, nor what finds no more"
 
 
 def test_links_in_use_are_looked_over_once_an_hour_not_every_time(fleet: Fleet) -> None:

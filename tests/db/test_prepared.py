@@ -18,6 +18,8 @@ words = Table("words", MetaData(), Column("id", Integer, primary_key=True), Colu
 ADD = Prepared(lambda dialect: insert(dialect, words, "id", "word"))
 AMONG = Prepared(lambda dialect: select(words.c.id).where(among(dialect, words.c.word, "wanted")).order_by(words.c.id))
 
+NUMBERED = Prepared(lambda dialect: select(words.c.word).where(among(dialect, words.c.id, "wanted")))
+
 
 def prepared() -> Iterator[tuple[str, Prepared]]:
     """Every prepared statement of the program."""
@@ -47,6 +49,7 @@ def test_a_list_of_any_length_is_a_parameter(db: Database) -> None:
     db.write_now(lambda tx: ADD.run_each(tx, [{"id": number, "word": f"w{number}"} for number in range(2000)]))
     assert db.read_now(lambda tx: AMONG.all(tx, wanted=[])) == []
     assert db.read_now(lambda tx: AMONG.all(tx, wanted=["w7", 'q"\\', "w1999"])) == [(7,), (1999,)]
+    assert db.read_now(lambda tx: NUMBERED.all(tx, wanted=[7, 5000])) == [("w7",)]
     assert len(db.read_now(lambda tx: AMONG.all(tx, wanted=[f"w{number}" for number in range(5000)]))) == 2000
 
 

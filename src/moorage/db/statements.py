@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ARRAY, JSON, Column, ColumnElement, Table, Text, any_, bindparam, func, select
+from sqlalchemy import ARRAY, JSON, BigInteger, Column, ColumnElement, Table, Text, any_, bindparam, func, select
 
 from moorage.db.tx import Dialect
 
@@ -20,9 +20,10 @@ def insert(dialect: Dialect, table: Table, *columns: str) -> Any:
     return made.values({name: bindparam(name) for name in columns})
 
 
-def among(dialect: Dialect, column: Column[str], parameter: str) -> ColumnElement[bool]:
-    """Whether the column is one of the texts in the list that `parameter` names, however long that is."""
+def among(dialect: Dialect, column: Column[str] | Column[int], parameter: str) -> ColumnElement[bool]:
+    """Whether the column is one of the texts, or numbers, in the list that `parameter` names, however long that is."""
     if dialect == "sqlite":
         each = func.json_each(bindparam(parameter, type_=JSON)).table_valued("value")
         return column.in_(select(each.c.value))
-    return column == any_(bindparam(parameter, type_=ARRAY(Text)))
+    kind = BigInteger if column.type.python_type is int else Text
+    return column == any_(bindparam(parameter, type_=ARRAY(kind)))

@@ -97,6 +97,17 @@ def discard(tx: Tx, key: str, digest: Digest | None, size: int, purge_after: int
     _DISCARD.run(tx, storage_key=key, digest=str(digest or ""), size=size, state="waiting", purge_after=purge_after)
 
 
+def discard_all(tx: Tx, gone: Sequence[tuple[str, str, int]], purge_after: int) -> None:
+    """The same of many at once: key, digest and size of each."""
+    _DISCARD.run_each(
+        tx,
+        [
+            {"storage_key": key, "digest": digest, "size": size, "state": "waiting", "purge_after": purge_after}
+            for key, digest, size in gone
+        ],
+    )
+
+
 def unnamed(tx: Tx, keys: Sequence[str]) -> set[str]:
     """Those of `keys` that no row names: neither a blob, nor an upload, nor the trash."""
     known = {row[0] for column in _KEYS for row in tx.execute(select(column).where(column.in_(keys))).fetchall()}

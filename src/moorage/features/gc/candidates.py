@@ -15,7 +15,7 @@ from moorage.features.gc.rows import Link
 MOST: Final = 10_000
 """How many are remembered of one look."""
 
-BATCH: Final = 500
+BATCH: Final = 1000
 """How many are taken in one transaction."""
 
 _WHOLE: Final = 3600 * SECOND
@@ -36,6 +36,11 @@ class Candidates:
         """When all links were looked over last."""
         self._missed = False
         """Whether some were left in this pass, because somebody held them."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether some were found that have not been taken: the next step takes them, and destroys nothing."""
+        return bool(self._found)
 
     async def take(self, now: int, purge_after: int) -> bool:
         """Take some from their repositories into the trash; False where there are no more in this pass."""

@@ -4,6 +4,7 @@ A typo in a retention rule, or rows that were lost, look like rubbish to a colle
 week from the deed to the destruction; the breaker makes sure that somebody looks before so much goes.
 """
 
+import sys
 from typing import Final
 
 from moorage.db import collection
@@ -31,10 +32,10 @@ class Guard:
         self._left = 0
         """How many more blobs may go before it has to look again."""
 
-    async def allows(self, now: int) -> bool:
-        """Whether the step may go on."""
+    async def allows(self, now: int, most: int) -> bool:
+        """Whether the step may go on, which destroys `most` blobs at most."""
         found = await self._db.read(collection.look)
-        if found.armed and self._share < 1 and self._left <= 0:
+        if found.armed and self._share < 1 and self._left < most:
             found = await self._look(found, now)
         _DISARMED.set(0 if found.armed else 1)
         if not found.armed and not self._told:
@@ -53,7 +54,7 @@ class Guard:
             if found.objects:  # what was let through once has gone
                 await self._db.write(collection.arm, now)
             return found
-        objects, size = await self._db.scan(rows.due, now, None)
+        objects, size = await self._db.scan(rows.due, now, sys.maxsize)
         all_objects, all_size = await self._db.scan(rows.total)
         fits = objects <= max(FEW, self._share * all_objects) and size <= max(_FEW_BYTES, self._share * all_size)
         if fits or (objects <= found.objects and size <= found.size):

@@ -4,6 +4,7 @@ A row goes first, its bytes at least one transaction later, under a key that is 
 races the collector either finds the row and leases it, or stores its own copy.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,7 +19,15 @@ from moorage.features.gc.guard import Guard, log
 from moorage.jobs.job import Job
 from moorage.storage.store import BlobStore, StoredKey
 
-_BATCH: Final = 50
+_BATCH: Final = 500
+"""How many are given up, or destroyed, in one step."""
+
+_MANIFESTS: Final = 100
+"""How many are purged in one: each may have held on to as many blobs."""
+
+_REST: Final = 1.0
+"""Seconds between two steps that destroy something: nobody waits for them, and whoever pulls meanwhile would."""
+
 _LISTED: Final = 500
 _ANSWER_AGAIN: Final = 3600 * 1_000_000
 """How long a finished upload is remembered, so that a repeated PUT gets its answer again."""
@@ -47,19 +56,19 @@ def collector(registry: Registry, windows: Windows) -> Job:
 
     async def step() -> bool:
         now, db = await _now(registry, windows), registry.db
-        if not await guard.allows(now):
+        if not await guard.allows(now, 0 if candidates.waiting else 2 * _BATCH):
             return False
         if await candidates.take(now, now + windows.trash):
             return True
-        found = await db.write(rows.purge_manifests, now, now + registry.policy.lease, _BATCH)
+        found = await db.write(rows.purge_manifests, now, now + registry.policy.lease, _MANIFESTS)
         given_up = await db.write(rows.give_up, now, _BATCH)
         keys = await db.write(rows.condemn, now, _BATCH)
-        for key in keys:
-            await in_thread(registry.store.delete, key)
         if keys:
+            await in_thread(_delete, registry.store, keys)
             await db.write(rows.forget, keys)
         guard.spend(given_up + len(keys))
-        if found + given_up + len(keys) >= _BATCH:
+        if found >= _MANIFESTS or given_up + len(keys) >= _BATCH:
+            await asyncio.sleep(_REST)
             return True
         candidates.end()
         return False
@@ -120,3 +129,8 @@ def _batches(store: BlobStore) -> Iterator[list[StoredKey]]:
     keys = store.keys()
     while batch := list(islice(keys, _LISTED)):
         yield batch
+
+
+def _delete(store: BlobStore, keys: list[str]) -> None:
+    for key in keys:
+        store.delete(key)

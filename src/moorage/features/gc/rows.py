@@ -2,7 +2,22 @@
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from moorage.db import trash
 from moorage.db.engine import Prepared, Tx
@@ -17,6 +32,8 @@ from moorage.db.schema import (
     trash_tags,
     uploads,
 )
+from moorage.db.statements import among
+from moorage.db.tx import Dialect
 from moorage.oci.digest import Digest
 
 
@@ -38,47 +55,91 @@ def purge_uploads(tx: Tx, before: int, finished_before: int, now: int, most: int
     return len(found)
 
 
+_DELETED: Final = Prepared(
+    select(trash_manifests.c.id).where(trash_manifests.c.purge_after < bindparam("now")).limit(bindparam("most"))
+)
+_LEASE: Final = Prepared(
+    lambda dialect: (
+        update(links)
+        .where(
+            links.c.blob_id.in_(select(trash_edges.c.blob_id).where(among(dialect, trash_edges.c.trash_id, "these")))
+        )
+        .where(links.c.leased_until < bindparam("until"))
+        .values(leased_until=bindparam("until"))
+    )
+)
+_PURGE_EDGES: Final = Prepared(
+    lambda dialect: delete(trash_edges).where(among(dialect, trash_edges.c.trash_id, "these"))
+)
+_PURGE: Final = Prepared(lambda dialect: delete(trash_manifests).where(among(dialect, trash_manifests.c.id, "these")))
+_PURGE_TAGS: Final = Prepared(delete(trash_tags).where(trash_tags.c.purge_after < bindparam("now")))
+
+
 def purge_manifests(tx: Tx, now: int, leased_until: int, most: int) -> int:
     """Forget deleted manifests and tags that can no longer be restored; what they held is leased once more."""
-    found = [
-        row.id
-        for row in tx.execute(
-            select(trash_manifests.c.id).where(trash_manifests.c.purge_after < now).limit(most)
-        ).fetchall()
-    ]
-    if found:
-        held = select(trash_edges.c.blob_id).where(trash_edges.c.trash_id.in_(found))
-        tx.execute(
-            update(links)
-            .where(links.c.blob_id.in_(held), links.c.leased_until < leased_until)
-            .values(leased_until=leased_until)
-        )
-        tx.execute(delete(trash_edges).where(trash_edges.c.trash_id.in_(found)))
-        tx.execute(delete(trash_manifests).where(trash_manifests.c.id.in_(found)))
-    tags = tx.execute(delete(trash_tags).where(trash_tags.c.purge_after < now)).rowcount
-    return len(found) + tags
+    these = [row[0] for row in _DELETED.all(tx, now=now, most=most)]
+    if these:
+        _LEASE.run(tx, these=these, until=leased_until)
+        _PURGE_EDGES.run(tx, these=these)
+        _PURGE.run(tx, these=these)
+    return len(these) + _PURGE_TAGS.run(tx, now=now)
 
 
 def _unreferenced() -> ColumnElement[bool]:
-    referred = exists().where(edges.c.blob_id == links.c.blob_id, edges.c.repository_id == links.c.repository_id)
-    kept = exists().where(
+    referred = exists(1).where(edges.c.blob_id == links.c.blob_id, edges.c.repository_id == links.c.repository_id)
+    kept = exists(1).where(
         trash_edges.c.blob_id == links.c.blob_id, trash_edges.c.repository_id == links.c.repository_id
     )
     return ~referred & ~kept
 
 
-_THIS = (links.c.repository_id == bindparam("repository"), links.c.blob_id == bindparam("blob"))
-_TAKE: Final = Prepared(delete(links).where(*_THIS, links.c.leased_until < bindparam("now"), _unreferenced()))
+_EXPIRED = (
+    select(links.c.repository_id, links.c.blob_id)
+    .where(links.c.leased_until >= bindparam("since"), links.c.leased_until < bindparam("now"), _unreferenced())
+    .limit(bindparam("most"))
+    .subquery()
+)
+_CANDIDATES: Final = select(
+    _EXPIRED.c.repository_id, func.aggregate_strings(cast(_EXPIRED.c.blob_id, Text), ",").label("blobs")
+).group_by(_EXPIRED.c.repository_id)
 
 Link = tuple[int, int]
 """A repository's id and a blob's."""
 
 
 def candidates(tx: Tx, since: int, now: int, most: int) -> list[Link]:
-    """Links whose lease ran out from `since` on, of blobs that no manifest of the repository refers to: a look only."""
-    expired = (links.c.leased_until >= since, links.c.leased_until < now)
-    found = select(links.c.repository_id, links.c.blob_id).where(*expired, _unreferenced()).limit(most)
-    return [(row.repository_id, row.blob_id) for row in tx.execute(found).fetchall()]
+    """Links whose lease ran out from `since` on, of blobs that no manifest of the repository refers to: a look only.
+
+    A repository's come as one text: with a row for each, this thread and the event loop would take turns as often.
+    """
+    found = tx.execute(_CANDIDATES, {"since": since, "now": now, "most": most}).fetchall()
+    return [(row.repository_id, int(blob)) for row in found for blob in row.blobs.split(",")]
+
+
+def _dead(dialect: Dialect) -> tuple[ColumnElement[bool], ...]:
+    return (
+        links.c.repository_id == bindparam("repository"),
+        among(dialect, links.c.blob_id, "these"),
+        links.c.leased_until < bindparam("now"),
+        _unreferenced(),
+    )
+
+
+_KEEP: Final = Prepared(
+    lambda dialect: insert(trash_links).from_select(
+        ["repository_id", "blob_id", "deleted_at", "purge_after"],
+        select(
+            links.c.repository_id,
+            links.c.blob_id,
+            cast(bindparam("now"), BigInteger),
+            cast(bindparam("purge_after"), BigInteger),
+        ).where(*_dead(dialect)),
+    )
+)
+_IN_TRASH = exists().where(
+    trash_links.c.repository_id == links.c.repository_id, trash_links.c.blob_id == links.c.blob_id
+)
+_TAKE: Final = Prepared(lambda dialect: delete(links).where(*_dead(dialect), _IN_TRASH))
 
 
 def unlink(tx: Tx, now: int, purge_after: int, found: list[Link]) -> int:
@@ -86,93 +147,130 @@ def unlink(tx: Tx, now: int, purge_after: int, found: list[Link]) -> int:
 
     On PostgreSQL the first statement only locks: a push that committed after that statement began may refer to what
     was found, so they are looked at again by a younger statement, behind the lock.  A link that somebody else holds is
-    in use: it is left for the next time, and nothing may be concluded from what can be seen of it.
+    in use: it is left for the next time, and nothing may be concluded from what can be seen of it.  Only what is in
+    the trash by then is taken, for between two statements a reference may go.
     """
     if tx.dialect != "sqlite":
-        these = select(links.c.repository_id, links.c.blob_id).where(tuple_(*links.primary_key).in_(found))
-        locked = tx.execute(these.with_for_update(skip_locked=True)).fetchall()
+        wanted = select(links.c.repository_id, links.c.blob_id).where(tuple_(*links.primary_key).in_(found))
+        locked = tx.execute(wanted.with_for_update(skip_locked=True)).fetchall()
         found = [(row.repository_id, row.blob_id) for row in locked]
-    kept = []
+    by_repository: dict[int, list[int]] = {}
     for repository, blob in found:
-        if _TAKE.run(tx, repository=repository, blob=blob, now=now):
-            kept.append({"repository_id": repository, "blob_id": blob, "deleted_at": now, "purge_after": purge_after})
-    if kept:
-        tx.execute(insert(trash_links), kept)
+        by_repository.setdefault(repository, []).append(blob)
+    for repository, these in by_repository.items():
+        _KEEP.run(tx, repository=repository, these=these, now=now, purge_after=purge_after)
+        _TAKE.run(tx, repository=repository, these=these, now=now)
     return len(found)
+
+
+_WAITED: Final = Prepared(
+    select(trash_links.c.blob_id).where(trash_links.c.purge_after < bindparam("now")).limit(bindparam("most"))
+)
+_LOCK: Final = Prepared(
+    lambda dialect: (
+        select(blobs.c.id)
+        .where(among(dialect, blobs.c.id, "these"))
+        .order_by(blobs.c.id)
+        .with_for_update(skip_locked=True)
+    )
+)
+_EMPTY: Final = Prepared(
+    lambda dialect: delete(trash_links).where(
+        among(dialect, trash_links.c.blob_id, "these"), trash_links.c.purge_after < bindparam("now")
+    )
+)
+_GIVE_UP: Final = Prepared(
+    lambda dialect: (
+        delete(blobs)
+        .where(among(dialect, blobs.c.id, "these"))
+        # No repository has it, or may get it back from the trash.
+        .where(*(~exists().where(table.c.blob_id == blobs.c.id) for table in (links, trash_links, trash_edges, edges)))
+        .returning(blobs.c.storage_key, blobs.c.digest, blobs.c.size)
+    )
+)
 
 
 def give_up(tx: Tx, now: int, most: int) -> int:
     """Forget links that waited long enough in the trash, and the blobs that nobody has any more.
 
-    On PostgreSQL a blob is locked before it is asked who has it: whoever is about to link it holds it already, and
+    On PostgreSQL blobs are locked before it is asked who has them: whoever is about to link one holds it already, and
     then it is left for the next time.
     """
-    due = select(trash_links.c.blob_id).where(trash_links.c.purge_after < now).limit(most)
-    done = 0
-    for identity in sorted({row.blob_id for row in tx.execute(due).fetchall()}):
-        blob = select(blobs.c.digest, blobs.c.size, blobs.c.storage_key).where(blobs.c.id == identity)
-        row = tx.execute(blob.with_for_update(skip_locked=True)).fetchone()
-        if row is None:
-            continue
-        done += 1
-        tx.execute(delete(trash_links).where(trash_links.c.blob_id == identity, trash_links.c.purge_after < now))
-        if _is_had(tx, identity):
-            continue
-        tx.execute(delete(blobs).where(blobs.c.id == identity))
-        if row.storage_key is not None:
-            trash.discard(tx, row.storage_key, Digest.parse(row.digest), row.size, now)
-    return done
+    these = sorted({row[0] for row in _WAITED.all(tx, now=now, most=most)})
+    if tx.dialect != "sqlite":
+        these = [row[0] for row in _LOCK.all(tx, these=these)]
+    if these:
+        _EMPTY.run(tx, these=these, now=now)
+        trash.discard_all(tx, [row for row in _GIVE_UP.all(tx, these=these) if row[0] is not None], now)
+    return len(these)
 
 
-def _is_had(tx: Tx, blob: int) -> bool:
-    """Whether any repository has the blob, or may get it back from the trash."""
-    for table in (links, trash_links, trash_edges, edges):
-        if tx.execute(select(func.count()).select_from(table).where(table.c.blob_id == blob)).scalar():
-            return True
-    return False
+def _totals(kind: Select[tuple[int]]) -> Prepared:
+    """How many there are of a kind, and their bytes."""
+    sizes = kind.subquery()
+    return Prepared(select(func.count(), func.coalesce(func.sum(sizes.c.size), 0)).select_from(sizes))
 
 
-def due(tx: Tx, now: int, most: int | None) -> tuple[int, int]:
+_HELD = (
+    exists().where(links.c.blob_id == blobs.c.id),
+    exists().where(trash_links.c.blob_id == blobs.c.id, trash_links.c.purge_after >= bindparam("now")),
+    exists().where(trash_edges.c.blob_id == blobs.c.id),
+    exists().where(edges.c.blob_id == blobs.c.id),
+)
+_TO_GIVE_UP: Final = _totals(
+    select(blobs.c.size)
+    .where(blobs.c.id.in_(select(trash_links.c.blob_id).where(trash_links.c.purge_after < bindparam("now"))))
+    .where(~or_(*_HELD))
+    .limit(bindparam("most"))
+)
+_TO_DESTROY: Final = _totals(
+    select(trash_blobs.c.size)
+    .where(trash_blobs.c.purge_after <= bindparam("now"), trash_blobs.c.size > 0)
+    .limit(bindparam("most"))
+)
+_STORED: Final = _totals(select(blobs.c.size))
+_DISCARDED: Final = _totals(select(trash_blobs.c.size).where(trash_blobs.c.size > 0))
+
+
+def due(tx: Tx, now: int, most: int) -> tuple[int, int]:
     """How many blobs, and bytes, the next steps would destroy; of each kind it counts at most `most`.
 
     Bytes of abandoned uploads weigh nothing: nobody was promised them.
     """
-    waited = select(trash_links.c.blob_id).where(trash_links.c.purge_after < now)
-    held = [
-        exists().where(links.c.blob_id == blobs.c.id),
-        exists().where(trash_links.c.blob_id == blobs.c.id, trash_links.c.purge_after >= now),
-        exists().where(trash_edges.c.blob_id == blobs.c.id),
-        exists().where(edges.c.blob_id == blobs.c.id),
-    ]
-    given_up = select(blobs.c.size).where(blobs.c.id.in_(waited), ~or_(*held))
-    discarded = select(trash_blobs.c.size).where(trash_blobs.c.purge_after <= now, trash_blobs.c.size > 0)
-    return _sums(tx, *(kind.limit(most) for kind in (given_up, discarded)))
+    return _sum(tx, _TO_GIVE_UP, _TO_DESTROY, now=now, most=most)
 
 
 def total(tx: Tx) -> tuple[int, int]:
     """How many blobs, and bytes, are stored, the trash included."""
-    return _sums(tx, select(blobs.c.size), select(trash_blobs.c.size).where(trash_blobs.c.size > 0))
+    return _sum(tx, _STORED, _DISCARDED)
 
 
-def _sums(tx: Tx, *kinds: Select[tuple[int]]) -> tuple[int, int]:
-    objects = size = 0
-    for kind in kinds:
-        sizes = kind.subquery()
-        count, bytes_ = func.count().label("count"), func.coalesce(func.sum(sizes.c.size), 0).label("bytes")
-        found = tx.execute(select(count, bytes_).select_from(sizes)).mappings().one()
-        objects, size = objects + int(found["count"]), size + int(found["bytes"])
-    return objects, size
+def _sum(tx: Tx, *kinds: Prepared, **parameters: int) -> tuple[int, int]:
+    found = [row for kind in kinds for row in kind.all(tx, **parameters)]
+    return sum(int(count) for count, _ in found), sum(int(size) for _, size in found)
+
+
+_DUE: Final = Prepared(
+    select(trash_blobs.c.storage_key).where(trash_blobs.c.purge_after <= bindparam("now")).limit(bindparam("most"))
+)
+_CONDEMN: Final = Prepared(
+    lambda dialect: update(trash_blobs).where(among(dialect, trash_blobs.c.storage_key, "keys")).values(state="purging")
+)
+_FORGET: Final = Prepared(
+    lambda dialect: delete(trash_blobs).where(
+        among(dialect, trash_blobs.c.storage_key, "keys"), trash_blobs.c.state == "purging"
+    )
+)
 
 
 def condemn(tx: Tx, now: int, most: int) -> list[str]:
     """Mark bytes as being destroyed: from its commit on, nobody can bring them back.  Gives their keys."""
-    found = tx.execute(select(trash_blobs.c.storage_key).where(trash_blobs.c.purge_after <= now).limit(most))
-    keys = [row.storage_key for row in found.fetchall()]
+    keys = [row[0] for row in _DUE.all(tx, now=now, most=most)]
     if keys:
-        tx.execute(update(trash_blobs).where(trash_blobs.c.storage_key.in_(keys)).values(state="purging"))
+        _CONDEMN.run(tx, keys=keys)
     return keys
 
 
 def forget(tx: Tx, keys: list[str]) -> None:
     """The bytes under `keys` are gone."""
-    tx.execute(delete(trash_blobs).where(trash_blobs.c.storage_key.in_(keys), trash_blobs.c.state == "purging"))
+    _FORGET.run(tx, keys=keys)
