@@ -223,18 +223,11 @@ class Collect(Quiet):
             f"UPDATE links SET leased_until = {just_now} WHERE repository_id IN {loose}",
             "UPDATE jobs SET leased_until = 0, due_at = 0 WHERE name = 'gc'",
         )
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            if scene.is_dead():
-                return False
-            left = (
-                "SELECT (SELECT count(*) FROM blobs WHERE digest = ?) + (SELECT count(*) FROM trash_blobs)"
-                f" + (SELECT count(*) FROM links WHERE repository_id IN {loose})"
-            )
-            if rows.ask(scene.place, left, lost) == [(0,)]:
-                return True
-            time.sleep(0.01)
-        raise AssertionError("the collector does not do its work")
+        left = (
+            "SELECT (SELECT count(*) FROM blobs WHERE digest = ?) + (SELECT count(*) FROM trash_blobs)"
+            f" + (SELECT count(*) FROM links WHERE repository_id IN {loose})"
+        )
+        return _comes_to_nothing(scene, left, lost)
 
     def hold(self, scene: Scene) -> None:
         """A collector that goes on at once may have put right what is to be seen, before anybody looks."""
@@ -242,14 +235,32 @@ class Collect(Quiet):
         rows.change(scene.place, f"UPDATE jobs SET leased_until = 0, due_at = {later} WHERE name = 'gc'")
 
     def repeat(self, scene: Scene) -> list[str]:
-        """What was collected is pushed again, and must stay whatever the collector had still to do."""
+        """What was collected is pushed again, and must stay whatever the collector had still to do.
+
+        That it does now: left to later attempts, its keys would be unlinked once more in each, and every attempt would
+        have more points than the one before.
+        """
         with scene.client() as client:
             blob = content(scene, "lost")
             name = f"{scene.repository}/again"
             config = content(scene, "again", 200)
             done = client.push_blob(name, blob) and client.push_blob(name, config)
             done = done and client.put_manifest(name, image(config, blob), "1")
+        rows.change(scene.place, "UPDATE jobs SET due_at = 0 WHERE name = 'gc'")
+        assert _comes_to_nothing(scene, "SELECT count(*) FROM trash_blobs")
         return [] if done else ["what was collected cannot be pushed again"]
+
+
+def _comes_to_nothing(scene: Scene, left: str, *parameters: str) -> bool:
+    """Wait until the collector has left none of what a query counts; False where the registry died."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        if scene.is_dead():
+            return False
+        if rows.ask(scene.place, left, *parameters) == [(0,)]:
+            return True
+        time.sleep(0.01)
+    raise AssertionError("the collector does not do its work")
 
 
 @dataclass
