@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Text, bindparam, cast, func, or_, select, upd
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import accounts, blobs, links, manifests, repositories, tags
-from moorage.db.statements import insert
+from moorage.db.statements import insert, names, one_text
 from moorage.oci.names import RepositoryName
 
 
@@ -43,10 +43,13 @@ class Counts:
 
 _BY_NAME: Final = Prepared(select(repositories.c.id).where(repositories.c.name == bindparam("name")))
 _PAGE: Final = Prepared(
-    select(repositories.c.name)
-    .where(repositories.c.listed_at.is_not(None), repositories.c.name > bindparam("after"))
-    .order_by(repositories.c.name)
-    .limit(bindparam("most"))
+    lambda dialect: one_text(
+        dialect,
+        select(repositories.c.name)
+        .where(repositories.c.listed_at.is_not(None), repositories.c.name > bindparam("after"))
+        .order_by(repositories.c.name)
+        .limit(bindparam("most")),
+    )
 )
 _DEFAULT = func.coalesce(
     select(accounts.c.visibility).where(accounts.c.name == bindparam("owned_by")).scalar_subquery(), "private"
@@ -149,7 +152,7 @@ def list_in_catalog(tx: Tx, repository: Repository, now: int) -> None:
 
 def page(tx: Tx, after: str, most: int) -> list[str]:
     """At most `most` names of the catalog behind `after`, in byte order."""
-    return [row[0] for row in _PAGE.all(tx, after=after, most=most)]
+    return names(_PAGE.one(tx, after=after, most=most))
 
 
 def show(tx: Tx, name: RepositoryName) -> Shown | None:

@@ -2,8 +2,23 @@
 
 from typing import Any
 
-from sqlalchemy import ARRAY, JSON, BigInteger, Column, ColumnElement, Table, Text, any_, bindparam, func, select
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Select,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 
+from moorage.db.prepared import Row
 from moorage.db.tx import Dialect
 
 
@@ -27,3 +42,18 @@ def among(dialect: Dialect, column: Column[str] | Column[int], parameter: str) -
         return column.in_(select(each.c.value))
     kind = BigInteger if column.type.python_type is int else Text
     return column == any_(bindparam(parameter, type_=ARRAY(kind)))
+
+
+def one_text(dialect: Dialect, page: Select[tuple[str]]) -> Select[tuple[str]]:
+    """The names that a query finds as one text, to be read by `names`.
+
+    With a row for each, Python and SQLite would take turns as often.
+    """
+    (name,) = page.subquery().c
+    join = func.group_concat if dialect == "sqlite" else func.string_agg
+    return select(join(name, literal_column("','")))
+
+
+def names(row: Row | None) -> list[str]:
+    """What `one_text` found, in byte order.  Names have no comma (`oci.names`)."""
+    return sorted(row[0].split(",")) if row and row[0] is not None else []

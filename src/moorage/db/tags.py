@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, select
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
 from moorage.db.schema import manifests, repositories, tag_history, tags
-from moorage.db.statements import insert
+from moorage.db.statements import insert, names, one_text
 from moorage.db.tx import Dialect
 from moorage.oci.digest import Digest
 from moorage.oci.names import RepositoryName, Tag
@@ -18,11 +18,14 @@ _RESOLVE: Final = Prepared(
     .where(tags.c.repository_id == bindparam("repository"), tags.c.name == bindparam("tag"))
 )
 _PAGE: Final = Prepared(
-    select(tags.c.name)
-    .select_from(repositories.join(tags))
-    .where(repositories.c.name == bindparam("name"), tags.c.name > bindparam("after"))
-    .order_by(tags.c.name)
-    .limit(bindparam("most"))
+    lambda dialect: one_text(
+        dialect,
+        select(tags.c.name)
+        .select_from(repositories.join(tags))
+        .where(repositories.c.name == bindparam("name"), tags.c.name > bindparam("after"))
+        .order_by(tags.c.name)
+        .limit(bindparam("most")),
+    )
 )
 _DELETE: Final = Prepared(
     delete(tags).where(tags.c.repository_id == bindparam("in_repository"), tags.c.name == bindparam("tag"))
@@ -77,7 +80,7 @@ def pointing_at(tx: Tx, manifest: int) -> list[Tag]:
 
 def page(tx: Tx, name: RepositoryName, after: str, most: int) -> list[str]:
     """At most `most` tags of the repository behind `after`, in byte order."""
-    return [row[0] for row in _PAGE.all(tx, name=name.value, after=after, most=most)]
+    return names(_PAGE.one(tx, name=name.value, after=after, most=most))
 
 
 def _remember(

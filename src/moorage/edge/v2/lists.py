@@ -1,6 +1,6 @@
 """end-8, end-12 and the catalog: lists in pages."""
 
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from moorage.access.actor import Identity
 from moorage.access.rules import Rules
@@ -64,10 +64,13 @@ def _page(request: Request) -> tuple[int | None, str]:
 
 
 def _names(path: str, key: str, page: Page) -> Response:
-    """A JSON object that ends with the page's names.  Nothing in names is escaped in JSON: see `oci.names`."""
+    """A JSON object that ends with the page's names.
+
+    Nothing in names is escaped in JSON, and nothing but the slash in a query: see `oci.names`.
+    """
     headers = [("Content-Type", "application/json")]
     if page.more:
-        last = quote(page.names[-1], safe="")
+        last = page.names[-1].replace("/", "%2F")
         headers.append(("Link", f'<{path}?last={last}&n={page.size}>; rel="next"'))
-    names = ", ".join([f'"{name}"' for name in page.names])
-    return Response(200, headers, f"{{{key}: [{names}]}}".encode())
+    names = '", "'.join(page.names)
+    return Response(200, headers, f'{{{key}: ["{names}"]}}'.encode() if names else f"{{{key}: []}}".encode())
