@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +15,8 @@ from moorage.db import jobs
 from moorage.db.engine import Database
 from moorage.features.gc import clock
 from moorage.features.gc.job import Windows, collector, purger
+from moorage.jobs.job import Job
+from moorage.jobs.worker import run
 from tests import make
 from tests.conftest import Served, missing
 from tests.model.nodes import ABANDONED, LEASE, SECOND, TRASH, Fleet
@@ -115,15 +119,46 @@ def test_it_is_the_wall_clock_where_that_goes_evenly(database: Database) -> None
         assert database.write_now(clock.tick, wall, 2 * MINUTE) == wall
 
 
+def take(database: Database, holder: str, now: int) -> bool:
+    waits = database.read_now(jobs.waits, "gc", holder, now, MINUTE)
+    taken = database.write_now(jobs.take, "gc", holder, now, MINUTE)
+    assert taken is not waits, "a look tells whether it can be taken"
+    return taken
+
+
 def test_a_job_does_not_wait_for_the_future_after_a_leap_back(database: Database) -> None:
     now = 1_700_000_000 * SECOND
-    assert database.write_now(jobs.take, "gc", "a", now, MINUTE)
-    assert not database.write_now(jobs.take, "gc", "b", now, MINUTE), "it is leased"
-    assert not database.write_now(jobs.take, "gc", "b", now - 10 * MINUTE, MINUTE), "two clocks may differ a little"
-    assert database.write_now(jobs.take, "gc", "b", now - DAY, MINUTE)
+    assert take(database, "a", now)
+    assert not take(database, "b", now), "it is leased"
+    assert not take(database, "b", now - 10 * MINUTE), "two clocks may differ a little"
+    assert take(database, "b", now - DAY)
     database.write_now(jobs.done, "gc", "b", now, now + MINUTE, None)
-    assert not database.write_now(jobs.take, "gc", "a", now - 10 * MINUTE, MINUTE)
-    assert database.write_now(jobs.take, "gc", "a", now - DAY, MINUTE)
+    assert not take(database, "a", now - 10 * MINUTE)
+    assert take(database, "a", now - DAY)
+
+
+def test_a_job_that_waits_is_only_looked_at(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, writes = [], []
+
+    async def step() -> bool:
+        runs.append(1)
+        return False
+
+    write = database.write
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        writes.append(arguments[0])
+        return write(*arguments, **options)
+
+    async def idle() -> None:
+        monkeypatch.setattr(database, "write", counted)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2.5):
+                await run(database, [Job("dull", 60 * MINUTE, step)], lambda: time.time_ns() // 1000)
+
+    asyncio.run(idle())
+    assert runs == [1]
+    assert writes == [jobs.take, jobs.done]
 
 
 @pytest.mark.parametrize("leap", ["+1d", "+30d", "-1d"])

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, bindparam, not_, or_, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import jobs
@@ -21,15 +21,36 @@ _SKEW: Final = 3600_000_000
 been set back since."""
 
 
+_THIS = jobs.c.name == bindparam("job")
+_TO_TAKE = and_(
+    or_(jobs.c.due_at <= bindparam("now"), jobs.c.due_at > bindparam("latest")),
+    or_(
+        jobs.c.leased_until < bindparam("now"),
+        jobs.c.leased_until > bindparam("longest"),
+        jobs.c.holder == bindparam("taker"),
+    ),
+)
+_WAITS: Final = Prepared(select(jobs.c.name).where(_THIS, not_(_TO_TAKE)))
+_TAKE: Final = Prepared(
+    update(jobs).where(_THIS, _TO_TAKE).values(holder=bindparam("taker"), leased_until=bindparam("lease"))
+)
+
+
+def waits(tx: Tx, name: str, holder: str, now: int, rhythm: int) -> bool:
+    """Whether `take` would be in vain: a look costs a fraction of it."""
+    return _WAITS.one(tx, **_judged(name, holder, now, rhythm)) is not None
+
+
 def take(tx: Tx, name: str, holder: str, now: int, rhythm: int) -> bool:
     """Lease the job if it is due and nobody has it; `rhythm` is the longest that it can be until it is due again."""
     _ADD.run(tx, name=name, due_at=0, leased_until=0, failures=0)
-    due = or_(jobs.c.due_at <= now, jobs.c.due_at > now + rhythm + _SKEW)
-    free = or_(jobs.c.leased_until < now, jobs.c.leased_until > now + LEASE + _SKEW, jobs.c.holder == holder)
-    taken = tx.execute(
-        update(jobs).where(jobs.c.name == name, due, free).values(holder=holder, leased_until=now + LEASE)
-    )
-    return bool(taken.rowcount)
+    return bool(_TAKE.run(tx, lease=now + LEASE, **_judged(name, holder, now, rhythm)))
+
+
+def _judged(name: str, holder: str, now: int, rhythm: int) -> dict[str, str | int]:
+    """By what `_TO_TAKE` judges."""
+    latest, longest = now + rhythm + _SKEW, now + LEASE + _SKEW
+    return {"job": name, "taker": holder, "now": now, "latest": latest, "longest": longest}
 
 
 def free_all(tx: Tx) -> None:

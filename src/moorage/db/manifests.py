@@ -85,6 +85,21 @@ _SUBJECT: Final = Prepared(
     )
     .limit(1)
 )
+_REFERRING = (
+    select(
+        manifests.c.digest, manifests.c.media_type, manifests.c.size, manifests.c.artifact_type, manifests.c.annotations
+    )
+    .select_from(repositories.join(manifests))
+    .where(
+        repositories.c.name == bindparam("name"),
+        manifests.c.subject == bindparam("subject_digest"),
+        manifests.c.digest > bindparam("after"),
+    )
+    .order_by(manifests.c.digest)
+    .limit(bindparam("most"))
+)
+_REFERRERS: Final = Prepared(_REFERRING)
+_REFERRERS_OF: Final = Prepared(lambda dialect: _REFERRING.where(among(dialect, manifests.c.artifact_type, "types")))
 
 _BIND: Final = Prepared(
     update(edges)
@@ -275,34 +290,11 @@ def referrers(
     tx: Tx, name: RepositoryName, subject: Digest, types: Sequence[str], after: str, most: int
 ) -> list[Referrer]:
     """At most `most` manifests of the repository whose subject is `subject`, by digest, behind `after`."""
-    statement = (
-        select(
-            manifests.c.digest,
-            manifests.c.media_type,
-            manifests.c.size,
-            manifests.c.artifact_type,
-            manifests.c.annotations,
-        )
-        .select_from(repositories.join(manifests))
-        .where(
-            repositories.c.name == name.value,
-            manifests.c.subject == str(subject),
-            manifests.c.digest > after,
-        )
-        .order_by(manifests.c.digest)
-        .limit(most)
-    )
-    if types:
-        statement = statement.where(manifests.c.artifact_type.in_(types))
+    asked = {"name": name.value, "subject_digest": str(subject), "after": after, "most": most}
+    rows = _REFERRERS_OF.all(tx, types=list(types), **asked) if types else _REFERRERS.all(tx, **asked)
     return [
-        Referrer(
-            Digest.parse(row.digest),
-            row.media_type,
-            row.size,
-            row.artifact_type,
-            json.loads(row.annotations) if row.annotations else {},
-        )
-        for row in tx.execute(statement).fetchall()
+        Referrer(Digest.parse(digest), media_type, size, kind, json.loads(annotations) if annotations else {})
+        for digest, media_type, size, kind, annotations in rows
     ]
 
 

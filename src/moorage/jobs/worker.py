@@ -35,7 +35,8 @@ async def run(db: Database, jobs: Sequence[Job], now: Callable[[], int], *, alon
 async def _keep(db: Database, job: Job, holder: str, now: Callable[[], int]) -> None:
     while True:
         try:
-            if await db.write(rows.take, job.name, holder, now(), job.rhythm, durable=False):
+            waits = await db.read(rows.waits, job.name, holder, now(), job.rhythm)
+            if not waits and await db.write(rows.take, job.name, holder, now(), job.rhythm, durable=False):
                 await _run(db, job, holder, now)
         except RegistryError as error:
             logger(__name__).warning("a job could not be run", job=job.name, error=error.message)
