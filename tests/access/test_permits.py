@@ -38,6 +38,7 @@ APP: Final = RepositoryName.parse("acme/app")
 WITHOUT: Final = {
     "moorage.core.damage.condemn": "bookkeeping of damage that a read or a job has found; nobody asks for it",
     "moorage.core.damage.tell": "the event of such damage",
+    "moorage.core.identity.is_known": "of commands beside a server: whether rows and bytes belong together",
     "moorage.core.identity.recognise": "at start: whether rows and bytes belong together",
     "moorage.core.identity.remember": "at start",
     "moorage.core.identity.remembered": "at start",
