@@ -92,13 +92,13 @@ def keep_manifest(tx: Tx, identity: int, tags: Sequence[Tag], actor: str, now: i
     _KEEP_EDGES.run(tx, trash=kept[0], manifest=identity)
 
 
-def discard(tx: Tx, key: str, digest: Digest | None, size: int, purge_after: int) -> None:
-    """Have bytes that no row names any more, perhaps of an unknown digest, removed by the collector."""
-    _DISCARD.run(tx, storage_key=key, digest=str(digest or ""), size=size, state="waiting", purge_after=purge_after)
+def discard(tx: Tx, key: str, digest: Digest, size: int, purge_after: int) -> None:
+    """Have bytes that no row names any more removed by the collector."""
+    discard_all(tx, [(key, str(digest), size)], purge_after)
 
 
 def discard_all(tx: Tx, gone: Sequence[tuple[str, str, int]], purge_after: int) -> None:
-    """The same of many at once: key, digest and size of each."""
+    """The same of many at once: key, digest and size of each; a digest that is not known is empty."""
     _DISCARD.run_each(
         tx,
         [
@@ -119,7 +119,5 @@ def unnamed(tx: Tx, keys: Sequence[str]) -> set[str]:
 def discard_unnamed(tx: Tx, found: Sequence[tuple[str, int]], purge_after: int) -> int:
     """Have the bytes under keys that still nobody names, each with its size in bytes, removed by the collector."""
     orphans = unnamed(tx, [key for key, _ in found])
-    for key, size in found:
-        if key in orphans:
-            discard(tx, key, None, size, purge_after)
+    discard_all(tx, [(key, "", size) for key, size in found if key in orphans], purge_after)
     return len(orphans)
