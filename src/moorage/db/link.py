@@ -2,11 +2,13 @@
 
 import sqlite3
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from moorage.db import memory
 from moorage.db.tx import Tx
 from moorage.errors import Code, RegistryError
 
@@ -24,14 +26,14 @@ class Link:
     behind our back.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        """Connect.  Raises SQLAlchemy's errors."""
+    def __init__(self, engine: Engine, remembers: Path | None = None) -> None:
+        """Connect, to a file whose rows are to be remembered if it is given.  Raises SQLAlchemy's errors."""
         self.connection = engine.connect()
         raw = self.connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
         self._raw = raw
         self._durable: bool | None = None
-        self.tx = Tx("sqlite", self.connection, raw)
+        self.tx = Tx("sqlite", self.connection, raw, memory.of(remembers) if remembers else None)
 
     def begin(self, *, durable: bool) -> None:
         """Begin to write.  Durable commits are fsynced; others keep their order and survive all but a power cut."""
@@ -41,6 +43,7 @@ class Link:
         self._raw.execute("BEGIN IMMEDIATE")
 
     def begin_snapshot(self) -> None:
+        self.tx.memory = None
         self._raw.execute("BEGIN")
 
     def never_wait(self) -> None:
@@ -77,6 +80,7 @@ class Link:
     def close(self) -> None:
         """Close, rolling back what is open.  Never raises."""
         self.tx.close_results()
+        self.tx.forget()
         with suppress(sqlite3.Error, DBAPIError):
             self.roll_back()
         with suppress(sqlite3.Error, DBAPIError):

@@ -104,11 +104,19 @@ class Prepared:
         return rows[0] if rows else None
 
     def row(self, tx: Tx, *values: Any) -> Row | None:
-        """The same, of values in the statement's `order`: the least that a read can cost."""
+        """The same, of values in the statement's `order`: the least that a read can cost.
+
+        On SQLite it is answered from memory until somebody commits (`memory`).
+        """
         if tx.dialect != "sqlite":
             return self.one(tx, **dict(zip(self._order, values, strict=True)))
-        compiled = self._compiled.get("sqlite") or self._compile("sqlite")
-        rows: list[Row] = tx.raw.execute(compiled.text, values).fetchall()
+        key, memory = (self, values), tx.memory
+        rows = memory.get(key) if memory is not None else None
+        if rows is None:
+            compiled = self._compiled.get("sqlite") or self._compile("sqlite")
+            rows = tx.raw.execute(compiled.text, values).fetchall()
+            if memory is not None:
+                memory.keep(key, rows)
         return rows[0] if rows else None
 
     def unconverted(self, dialect: Dialect) -> tuple[str, ...]:

@@ -49,7 +49,9 @@ _PAGE: Final = Prepared(
         .where(repositories.c.listed_at.is_not(None), repositories.c.name > bindparam("after"))
         .order_by(repositories.c.name)
         .limit(bindparam("most")),
-    )
+    ),
+    "after",
+    "most",
 )
 _DEFAULT = func.coalesce(
     select(accounts.c.visibility).where(accounts.c.name == bindparam("owned_by")).scalar_subquery(), "private"
@@ -152,7 +154,7 @@ def list_in_catalog(tx: Tx, repository: Repository, now: int) -> None:
 
 def page(tx: Tx, after: str, most: int) -> list[str]:
     """At most `most` names of the catalog behind `after`, in byte order."""
-    return names(_PAGE.one(tx, after=after, most=most))
+    return names(_PAGE.row(tx, after, most))
 
 
 def show(tx: Tx, name: RepositoryName) -> Shown | None:

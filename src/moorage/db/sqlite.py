@@ -223,7 +223,7 @@ class SQLite(Database):
         if self._closed:
             raise RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")
         try:
-            link = Link(self._engine)
+            link = Link(self._engine, remembers=self._path)
             link.tx.raw.execute(f"PRAGMA busy_timeout={_INLINE_PATIENCE}")
             link.tx.raw.execute("PRAGMA query_only=ON")
         except Exception as error:

@@ -49,7 +49,8 @@ def one_text(dialect: Dialect, page: Select[tuple[str]]) -> Select[tuple[str]]:
 
     With a row for each, Python and SQLite would take turns as often.
     """
-    (name,) = page.subquery().c
+    # Said here, for SQLAlchemy says it to SQLite by a parameter of its own.
+    (name,) = page.offset(literal_column("0")).subquery().c
     join = func.group_concat if dialect == "sqlite" else func.string_agg
     return select(join(name, literal_column("','")))
 

@@ -25,7 +25,10 @@ _PAGE: Final = Prepared(
         .where(repositories.c.name == bindparam("name"), tags.c.name > bindparam("after"))
         .order_by(tags.c.name)
         .limit(bindparam("most")),
-    )
+    ),
+    "name",
+    "after",
+    "most",
 )
 _DELETE: Final = Prepared(
     delete(tags).where(tags.c.repository_id == bindparam("in_repository"), tags.c.name == bindparam("tag"))
@@ -80,7 +83,7 @@ def pointing_at(tx: Tx, manifest: int) -> list[Tag]:
 
 def page(tx: Tx, name: RepositoryName, after: str, most: int) -> list[str]:
     """At most `most` tags of the repository behind `after`, in byte order."""
-    return names(_PAGE.one(tx, name=name.value, after=after, most=most))
+    return names(_PAGE.row(tx, name.value, after, most))
 
 
 def _remember(

@@ -1,0 +1,170 @@
+"""What is remembered of reads is what would be read."""
+
+import random
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, Text, bindparam, select
+from sqlalchemy.schema import CreateTable
+
+from moorage.db import memory, sqlite
+from moorage.db.engine import Database, Prepared, Tx, open_database
+
+words = Table("words", MetaData(), Column("id", Integer, primary_key=True), Column("word", Text))
+WORD = Prepared(select(words.c.word).where(words.c.id == bindparam("id")), "id")
+
+
+def word(tx: Tx, number: int) -> str | None:
+    row = WORD.row(tx, number)
+    return row[0] if row else None
+
+
+class File:
+    """A database, the statements that its connections have run, and another program that writes to it."""
+
+    def __init__(self, path: Path, seen: list[str]) -> None:
+        self.seen = seen
+        self.db = open_database(f"sqlite:///{path}")
+        self.db.write_now(lambda tx: tx.execute(CreateTable(words)).rowcount)
+        self.other = sqlite3.connect(path, isolation_level=None)
+
+    def says(self, number: int, said: str) -> None:
+        self.other.execute("INSERT OR REPLACE INTO words VALUES (?, ?)", (number, said))
+
+    def cost(self, number: int) -> int:
+        """How many statements it takes to read a word."""
+        self.seen.clear()
+        self.db.read_now(word, number)
+        return len(self.seen)
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]:
+    connect, seen = sqlite.connect, list[str]()
+
+    def traced(path: Path, patience: float) -> sqlite3.Connection:
+        made = connect(path, patience)
+        made.set_trace_callback(seen.append)
+        return made
+
+    monkeypatch.setattr(sqlite, "connect", traced)
+    opened = File(tmp_path / "words.db", seen)
+    yield opened
+    opened.other.close()
+    opened.db.close_now()
+
+
+def test_what_is_asked_for_again_takes_no_statement_until_somebody_commits(file: File) -> None:
+    file.says(1, "one")
+    for number in (1, 2):  # a word that is there, and one that is not
+        file.db.read_now(word, number)
+        assert [file.cost(number) for _ in range(4)] == [1, 0, 0, 0], number
+    file.says(3, "three")
+    assert file.cost(1) == 1
+    file.cost(1)
+    assert file.cost(1) == 0
+    file.db.write_now(lambda tx: tx.execute(words.delete()).rowcount)
+    assert file.db.read_now(word, 1) is None
+
+
+def test_whoever_commits_is_seen_at_once(file: File) -> None:
+    for number in range(500):
+        said = str(number)
+        if number % 2:
+            file.says(1, said)
+        else:
+            file.db.write_now(lambda tx, said=said: tx.raw.execute("REPLACE INTO words VALUES (1, ?)", (said,)))
+        if number % 50 == 0:
+            file.other.execute(f"PRAGMA wal_checkpoint({random.choice(['PASSIVE', 'TRUNCATE'])})")
+        assert [file.db.read_now(word, 1) for _ in range(3)] == [said] * 3
+
+
+def test_another_process_is_seen_at_once(file: File, tmp_path: Path) -> None:
+    code = (
+        "import sqlite3, sys\n"
+        "one = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "for line in sys.stdin:\n"
+        "    one.execute('REPLACE INTO words VALUES (1, ?)', (line.strip(),))\n"
+        "    print('done', flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path / "words.db"], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdin
+        assert writer.stdout
+        for number in range(500):
+            writer.stdin.write(f"{number}\n")
+            writer.stdin.flush()
+            assert writer.stdout.readline() == "done\n"
+            assert [file.db.read_now(word, 1) for _ in range(3)] == [str(number)] * 3
+        writer.stdin.close()
+
+
+def test_nothing_is_remembered_of_a_snapshot_nor_told_to_it(file: File) -> None:
+    file.says(1, "old")
+
+    def within(tx: Tx) -> list[str | None]:
+        before = word(tx, 1)
+        file.says(1, "new")
+        return [before, word(tx, 1), word(tx, 1), word(tx, 1)]
+
+    assert file.db.scan_now(within) == ["old"] * 4
+    assert [file.db.read_now(word, 1) for _ in range(3)] == ["new"] * 3
+    assert file.db.scan_now(within) == ["new"] * 4
+
+
+def test_nor_of_reads_beside_a_result_that_is_half_read(file: File) -> None:
+    for number in range(3000):
+        file.says(number, "old")
+
+    def beside(tx: Tx) -> list[str | None]:
+        tx.execute(select(words)).fetchone()
+        file.says(1, "new")
+        return [word(tx, 1) for _ in range(4)]
+
+    assert file.db.read_now(beside) == ["old"] * 4
+    assert file.db.read_now(word, 1) == "new"
+
+
+def test_what_is_kept_is_bounded(file: File) -> None:
+    large = "x" * (1 << 20)
+    for number in range(6):
+        file.says(number, large)
+    costs = []
+    for number in range(6):
+        file.cost(number)
+        file.cost(number)
+        costs.append(file.cost(number))
+    assert costs == [0, 0, 0, 0, 1, 1]
+
+
+def test_keys_are_bounded(file: File) -> None:
+    for number in range(5000):
+        file.cost(number)
+    assert [file.cost(4999) for _ in range(3)] == [1, 1, 1]
+
+
+def test_without_a_memory_all_is_read(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "of", lambda _path: None)
+    file.says(1, "one")
+    assert [file.cost(1) for _ in range(5)][1:] == [1] * 4
+
+
+def test_a_file_that_nobody_has_open_has_no_memory(tmp_path: Path) -> None:
+    assert memory.of(tmp_path / "none.db") is None
+
+
+def test_a_name_with_spaces_is_found_and_a_closed_memory_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "no one's words.db"
+    db: Database = open_database(f"sqlite:///{path}")
+    db.write_now(lambda tx: tx.execute(CreateTable(words)).rowcount)
+    found = memory.of(path)
+    assert found is not None
+    found.close()
+    with pytest.raises(ValueError, match="released"):
+        found.get("anything")
+    db.close_now()
