@@ -83,7 +83,7 @@ def test_a_small_read_takes_few_system_calls(tmp_path: Path) -> None:
                 with counting(server.pid, tmp_path, ALL) as calls:
                     for _ in range(_ASKED):
                         connection.ask("GET", target).want(200)
-                # Wait, read, SQLite's lock and its release, write; a little more once a second.
-                assert calls().total() / _ASKED < 5.5, calls()
+                # Wait, read, write: the row is remembered.  A little more once a second.
+                assert calls().total() / _ASKED < 3.5, calls()
     finally:
         server.discard()

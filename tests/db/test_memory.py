@@ -1,5 +1,6 @@
 """What is remembered of reads is what would be read."""
 
+import itertools
 import random
 import sqlite3
 import subprocess
@@ -146,6 +147,19 @@ def test_keys_are_bounded(file: File) -> None:
     for number in range(5000):
         file.cost(number)
     assert [file.cost(4999) for _ in range(3)] == [1, 1, 1]
+
+
+def test_where_commits_are_too_many_nothing_is_kept_for_some_reads(file: File) -> None:
+    def until_kept() -> int:
+        return next(reads for reads in itertools.count() if file.cost(1) == 0)
+
+    file.cost(0)
+    for number in range(20):
+        file.cost(number)
+    file.says(1, "one")
+    assert until_kept() > 20 * 7
+    file.says(1, "two")
+    assert until_kept() <= 3
 
 
 def test_without_a_memory_all_is_read(file: File, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,9 @@ _MOST: Final = 1024
 _ROOM: Final = 4 * 1024 * 1024
 """Bytes of all their rows."""
 
+_WORTH: Final = 8
+"""A memory is worth its work where one read of so many finds something."""
+
 Rows = list[tuple[Any, ...]]
 
 
@@ -30,23 +33,29 @@ class Memory:
     shared memory with it.  A read that may see an older snapshot than the newest must not ask it.
     """
 
-    __slots__ = ("_header", "_room", "_rows", "_seen")
+    __slots__ = ("_asked", "_found", "_header", "_rest", "_room", "_rows", "_seen")
 
     def __init__(self, header: memoryview) -> None:
         self._header = header
         self._seen = b""
-        self._room = _ROOM
         self._rows: dict[object, Rows | None] = {}
+        self._room = _ROOM
+        self._asked = self._found = self._rest = 0
 
     def get(self, key: object) -> Rows | None:
         """What was kept for `key` since the last commit; None for what was not.  To be asked before `keep`."""
+        if self._rest:
+            self._rest -= 1
+            return None
         header = self._header.tobytes()
-        if header == self._seen:
-            return self._rows.get(key)
-        self._seen = header
-        self._room = _ROOM
-        self._rows.clear()
-        return None
+        if header != self._seen:
+            self._begin(header)
+            return None
+        self._asked += 1
+        rows = self._rows.get(key)
+        if rows is not None:
+            self._found += 1
+        return rows
 
     def keep(self, key: object, rows: Rows) -> None:
         """Keep what was read since `get`, if it was asked for a second time.
@@ -54,12 +63,23 @@ class Memory:
         At first the key is enough: to keep many rows, and let them go with every commit, costs more than reading
         them.  Who has committed since `get` has changed the header, so nobody is told what was read before.
         """
+        if self._rest:
+            return
         if key not in self._rows:
             if len(self._rows) < _MOST:
                 self._rows[key] = None
         elif (size := _size(rows)) <= self._room:
             self._room -= size
             self._rows[key] = rows
+
+    def _begin(self, header: bytes) -> None:
+        """Somebody has committed: forget.  Where commits are too many for a memory, have none for some reads."""
+        if self._found * _WORTH < self._asked:
+            self._rest = self._asked * _WORTH
+        self._seen = header
+        self._rows.clear()
+        self._room = _ROOM
+        self._asked = self._found = 0
 
     def close(self) -> None:
         """Leave the shared memory; whoever asks afterwards gets ValueError."""
