@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import pytest
 
 from moorage.db.engine import Database, Tx, open_database
@@ -128,6 +129,26 @@ async def test_a_connection_lost_in_the_middle_runs_again(
 
     assert await getattr(db, way)(lose) == (1 if way == "write" else 0)
     assert len(runs) == 2
+
+
+async def test_a_connection_lost_between_pipelined_statements_runs_again_and_goes(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The driver does not know yet that it is lost, and cannot roll back: a query of its pipeline is on its way."""
+    lost: list[Any] = []
+
+    def lose(tx: Tx) -> int:
+        if not lost:
+            lost.append(tx.raw)
+            tx.raw.pgconn.enter_pipeline_mode()
+            tx.raw.pgconn.send_query_params(b"SELECT 1", [])
+            raise psycopg.OperationalError("cannot exit pipeline mode while busy")
+        return note(tx, 1)
+
+    assert await db.write(lose) == 1
+    assert lost[0].closed
+    assert await db.read(kept) == {1}
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("way", ["scan", "write"])

@@ -228,7 +228,7 @@ def _transaction(tx: Tx, begin: str, fn: Callable[[Tx, *Ts], T], args: tuple[*Ts
     except BaseException:
         if not raw.closed:
             tx.close_results()
-            raw.execute("ROLLBACK")
+            _roll_back(raw)
         raise
     try:
         raw.execute("COMMIT")
@@ -241,6 +241,14 @@ def _transaction(tx: Tx, begin: str, fn: Callable[[Tx, *Ts], T], args: tuple[*Ts
             ) from error
         raise
     return value
+
+
+def _roll_back(raw: "psycopg.Connection[Any]") -> None:
+    """Roll back, or close a connection that cannot: one lost between pipelined statements does not know it yet."""
+    try:
+        raw.execute("ROLLBACK")
+    except psycopg.Error:
+        raw.close()
 
 
 def named(error: BaseException, *, writing: bool = True) -> BaseException:
