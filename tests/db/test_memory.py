@@ -131,22 +131,57 @@ def test_nor_of_reads_beside_a_result_that_is_half_read(file: File) -> None:
     assert file.db.read_now(word, 1) == "new"
 
 
+def test_a_snapshot_stays_without_a_memory_whatever_is_done_in_it(file: File) -> None:
+    file.says(1, "old")
+
+    def within(tx: Tx) -> list[str | None]:
+        before = word(tx, 1)
+        file.says(1, "new")
+        return [before, *(file.db.read_now(word, 1) for _ in range(4)), word(tx, 1)]
+
+    assert file.db.scan_now(within) == ["old"] * 6
+    assert file.db.read_now(word, 1) == "new"
+
+
+def test_nor_of_reads_beside_the_drivers_own(file: File) -> None:
+    for number in range(3000):
+        file.says(number, "old")
+    held = []
+
+    def beside(tx: Tx) -> list[str | None]:
+        held.append(tx.raw.execute("SELECT * FROM words"))
+        held[0].fetchone()
+        file.says(1, "new")
+        return [word(tx, 1) for _ in range(4)]
+
+    assert file.db.read_now(beside) == ["old"] * 4
+    held.clear()
+    assert file.db.read_now(word, 1) == "new"
+
+
 def test_what_is_kept_is_bounded(file: File) -> None:
-    large = "x" * (1 << 20)
-    for number in range(6):
-        file.says(number, large)
-    costs = []
-    for number in range(6):
+    for number in range(8):
+        file.says(number, "x" * 900_000)
+    for number in [*range(8)] * 2:
         file.cost(number)
-        file.cost(number)
-        costs.append(file.cost(number))
-    assert costs == [0, 0, 0, 0, 1, 1]
+    assert [file.cost(number) for number in range(8)].count(0) == 4
 
 
-def test_keys_are_bounded(file: File) -> None:
-    for number in range(5000):
+def test_long_keys_are_bounded_too() -> None:
+    header = memoryview(bytearray(48))
+    kept = memory.Memory(header)
+    keys = [(None, (f"{number}" + "x" * 500_000,)) for number in range(20)]
+    for _ in range(3):
+        for key in keys:
+            if kept.get(key) is None:
+                kept.keep(key, [])
+    assert sum(kept.get(key) is not None for key in keys) == 8
+
+
+def test_what_is_pulled_often_finds_its_place_behind_many_that_are_not(file: File) -> None:
+    for number in range(10_000):
         file.cost(number)
-    assert [file.cost(4999) for _ in range(3)] == [1, 1, 1]
+    assert [file.cost(1) for _ in range(4)][2:] == [0, 0]
 
 
 def test_where_commits_are_too_many_nothing_is_kept_for_some_reads(file: File) -> None:
@@ -172,13 +207,29 @@ def test_a_file_that_nobody_has_open_has_no_memory(tmp_path: Path) -> None:
     assert memory.of(tmp_path / "none.db") is None
 
 
-def test_a_name_with_spaces_is_found_and_a_closed_memory_refuses(tmp_path: Path) -> None:
+def test_a_name_with_spaces_is_found_and_a_closed_memory_keeps_nothing(tmp_path: Path) -> None:
     path = tmp_path / "no one's words.db"
     db: Database = open_database(f"sqlite:///{path}")
     db.write_now(lambda tx: tx.execute(CreateTable(words)).rowcount)
     found = memory.of(path)
     assert found is not None
     found.close()
-    with pytest.raises(ValueError, match="released"):
-        found.get("anything")
+    for _ in range(3):
+        assert found.get((WORD, (1,))) is None
+        found.keep((WORD, (1,)), [])
     db.close_now()
+
+
+def test_of_a_file_that_was_replaced_nothing_is_remembered(tmp_path: Path) -> None:
+    """Both have their index mapped under one name."""
+    path = tmp_path / "words.db"
+    first, second = File(path, []), File(tmp_path / "others.db", [])
+    second.other.close()
+    second.db.close_now()
+    (tmp_path / "others.db").rename(path)
+    again = sqlite3.connect(path, isolation_level=None)
+    again.execute("SELECT * FROM words").fetchall()
+    assert memory.of(path) is None
+    again.close()
+    first.other.close()
+    first.db.close_now()

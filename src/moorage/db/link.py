@@ -33,7 +33,9 @@ class Link:
         assert isinstance(raw, sqlite3.Connection)
         self._raw = raw
         self._durable: bool | None = None
-        self.tx = Tx("sqlite", self.connection, raw, memory.of(remembers) if remembers else None)
+        self._memory = memory.of(remembers) if remembers else None
+        self.tx = Tx("sqlite", self.connection, raw)
+        self.tx.remember(self._memory)
 
     def begin(self, *, durable: bool) -> None:
         """Begin to write.  Durable commits are fsynced; others keep their order and survive all but a power cut."""
@@ -43,7 +45,7 @@ class Link:
         self._raw.execute("BEGIN IMMEDIATE")
 
     def begin_snapshot(self) -> None:
-        self.tx.memory = None
+        self.tx.remember(None)
         self._raw.execute("BEGIN")
 
     def never_wait(self) -> None:
@@ -62,6 +64,7 @@ class Link:
     def roll_back(self) -> None:
         if self._raw.in_transaction:
             self._raw.execute("ROLLBACK")
+        self.tx.remember(self._memory)
 
     def savepoint(self) -> None:
         self._raw.execute("SAVEPOINT member")
@@ -80,9 +83,11 @@ class Link:
     def close(self) -> None:
         """Close, rolling back what is open.  Never raises."""
         self.tx.close_results()
-        self.tx.forget()
         with suppress(sqlite3.Error, DBAPIError):
             self.roll_back()
+        self.tx.remember(None)
+        if self._memory is not None:
+            self._memory.close()
         with suppress(sqlite3.Error, DBAPIError):
             self.connection.close()
         with suppress(sqlite3.Error):

@@ -7,6 +7,9 @@ again without SQLite, its locks and their two system calls.
 """
 
 import ctypes
+import os
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,35 +17,44 @@ _HEADER: Final = 48
 """Bytes: the first of the two copies that SQLite writes, and the one it writes last."""
 
 _VERSION: Final = (3007000).to_bytes(4, "little"), (3007000).to_bytes(4, "big")
-_MOST: Final = 1024
-"""Reads that are kept."""
-
 _ROOM: Final = 4 * 1024 * 1024
-"""Bytes of all their rows."""
+"""Bytes of all that is kept."""
+
+_EACH: Final = 512
+"""Bytes, about, that a read takes beside the text and bytes in it."""
+
+_ONCE: Final = 4096
+"""Reads known to have been asked for once."""
 
 _WORTH: Final = 8
 """A memory is worth its work where one read of so many finds something."""
 
 Rows = list[tuple[Any, ...]]
+Key = tuple[object, tuple[str | int, ...]]
+"""A statement, and its parameters.  1 and True are one key, so there are no flags among them."""
 
 
 class Memory:
     """Rows by statement and parameters, forgotten with the next commit of any process.
 
     It belongs to one connection and one thread, and must be closed before the connection: that may take the
-    shared memory with it.  A read that may see an older snapshot than the newest must not ask it.
+    shared memory with it.  Only reads that see the newest commit may ask it: each in a transaction of its own,
+    while no other is half read.
     """
 
-    __slots__ = ("_asked", "_found", "_header", "_rest", "_room", "_rows", "_seen")
+    __slots__ = ("_asked", "_found", "_header", "_once", "_rest", "_room", "_rows", "_seen")
 
     def __init__(self, header: memoryview) -> None:
         self._header = header
         self._seen = b""
-        self._rows: dict[object, Rows | None] = {}
+        self._rows: dict[Key, Rows] = {}
+        self._once: set[int] = set()
         self._room = _ROOM
-        self._asked = self._found = self._rest = 0
+        self._asked = self._found = 0
+        self._rest = 0
+        """How many reads will neither ask nor keep."""
 
-    def get(self, key: object) -> Rows | None:
+    def get(self, key: Key) -> Rows | None:
         """What was kept for `key` since the last commit; None for what was not.  To be asked before `keep`."""
         if self._rest:
             self._rest -= 1
@@ -57,34 +69,41 @@ class Memory:
             self._found += 1
         return rows
 
-    def keep(self, key: object, rows: Rows) -> None:
-        """Keep what was read since `get`, if it was asked for a second time.
+    def keep(self, key: Key, rows: Rows) -> None:
+        """Keep what was read after `get`, if it was asked for a second time.
 
-        At first the key is enough: to keep many rows, and let them go with every commit, costs more than reading
-        them.  Who has committed since `get` has changed the header, so nobody is told what was read before.
+        To keep rows and let them go costs more than reading them.  So of what was asked for once there is a number,
+        and what is kept makes no room for others.  If somebody has committed since `get`, the header is another at
+        the next one.
         """
         if self._rest:
             return
-        if key not in self._rows:
-            if len(self._rows) < _MOST:
-                self._rows[key] = None
-        elif (size := _size(rows)) <= self._room:
+        mark = hash(key)
+        if mark not in self._once:
+            if len(self._once) == _ONCE:
+                self._once.clear()
+            self._once.add(mark)
+            return
+        size = _EACH + _size(key[1]) + sum(map(_size, rows))
+        if size <= self._room:
             self._room -= size
             self._rows[key] = rows
+
+    def close(self) -> None:
+        """Leave the shared memory, and keep nothing any more."""
+        self._rest = sys.maxsize
+        self._header.release()
+        self._rows.clear()
 
     def _begin(self, header: bytes) -> None:
         """Somebody has committed: forget.  Where commits are too many for a memory, have none for some reads."""
         if self._found * _WORTH < self._asked:
-            self._rest = self._asked * _WORTH
+            self._rest = min(self._asked, _ONCE) * _WORTH
         self._seen = header
         self._rows.clear()
+        self._once.clear()
         self._room = _ROOM
         self._asked = self._found = 0
-
-    def close(self) -> None:
-        """Leave the shared memory; whoever asks afterwards gets ValueError."""
-        self._header.release()
-        self._rows.clear()
 
 
 def of(path: Path) -> Memory | None:
@@ -93,19 +112,19 @@ def of(path: Path) -> Memory | None:
     The index is where SQLite has mapped it.  To open the file a second time is no way: closing it would take all
     of SQLite's locks along.
     """
-    wanted = f"{path.resolve()}-shm"
+    wanted = os.fsencode(f"{path.resolve()}-shm")
     try:
-        with Path("/proc/self/maps").open(encoding="utf-8", errors="surrogateescape") as maps:
-            for line in maps:
-                range_, mode, offset, *_, name = line.rstrip("\n").split(maxsplit=5)
-                if name == wanted and mode.startswith("r") and int(offset, 16) == 0:
-                    start = int(range_.partition("-")[0], 16)
-                    header = memoryview((ctypes.c_char * _HEADER).from_address(start)).cast("B")
-                    return Memory(header) if header[:4].tobytes() in _VERSION else None
+        lines = Path("/proc/self/maps").read_bytes().split(b"\n")
     except OSError:
-        pass
-    return None
+        return None
+    # 7fb2f900c000-7fb2f9014000 rw-s 00000000 fe:00 9978606      /var/lib/moorage/moorage.db-shm
+    fields = (line.split(maxsplit=5) for line in lines)
+    starts = [one[0].partition(b"-")[0] for one in fields if one[5:] == [wanted] and int(one[2], 16) == 0]
+    if len(starts) != 1:  # of two, one belongs to a file that was replaced
+        return None
+    header = memoryview((ctypes.c_char * _HEADER).from_address(int(starts[0], 16))).cast("B")
+    return Memory(header) if header[:4].tobytes() in _VERSION else None
 
 
-def _size(rows: Rows) -> int:
-    return sum(len(value) for row in rows for value in row if isinstance(value, (bytes, str)))
+def _size(values: Iterable[object]) -> int:
+    return sum(len(value) for value in values if isinstance(value, (bytes, str)))

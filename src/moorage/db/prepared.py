@@ -72,9 +72,9 @@ class Prepared:
         compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
         rows: list[Row]
         if tx.dialect == "sqlite":
-            rows = tx.raw.execute(compiled.text, compiled.positional(parameters)).fetchall()
+            rows = tx.driver.execute(compiled.text, compiled.positional(parameters)).fetchall()
         else:
-            with tx.raw.cursor(binary=True) as cursor:
+            with tx.driver.cursor(binary=True) as cursor:
                 rows = cursor.execute(compiled.text, compiled.values(parameters), prepare=True).fetchall()
         return rows
 
@@ -83,9 +83,9 @@ class Prepared:
         compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
         changed: int
         if tx.dialect == "sqlite":
-            changed = tx.raw.execute(compiled.text, compiled.positional(parameters)).rowcount
+            changed = tx.driver.execute(compiled.text, compiled.positional(parameters)).rowcount
         else:
-            with tx.raw.cursor() as cursor:
+            with tx.driver.cursor() as cursor:
                 changed = cursor.execute(compiled.text, compiled.values(parameters), prepare=True).rowcount
         return changed
 
@@ -93,9 +93,9 @@ class Prepared:
         """Execute once for each of `rows`, which are parameters by name."""
         compiled = self._compiled.get(tx.dialect) or self._compile(tx.dialect)
         if tx.dialect == "sqlite":
-            tx.raw.executemany(compiled.text, [compiled.positional(row) for row in rows])
+            tx.driver.executemany(compiled.text, [compiled.positional(row) for row in rows])
         else:
-            with tx.raw.cursor() as cursor:
+            with tx.driver.cursor() as cursor:
                 cursor.executemany(compiled.text, [compiled.values(row) for row in rows])
 
     def one(self, tx: Tx, **parameters: Any) -> Row | None:
@@ -103,7 +103,7 @@ class Prepared:
         rows = self.all(tx, **parameters)
         return rows[0] if rows else None
 
-    def row(self, tx: Tx, *values: Any) -> Row | None:
+    def row(self, tx: Tx, *values: str | int) -> Row | None:
         """The same, of values in the statement's `order`: the least that a read can cost.
 
         On SQLite it is answered from memory until somebody commits (`memory`).
@@ -114,7 +114,7 @@ class Prepared:
         rows = memory.get(key) if memory is not None else None
         if rows is None:
             compiled = self._compiled.get("sqlite") or self._compile("sqlite")
-            rows = tx.raw.execute(compiled.text, values).fetchall()
+            rows = tx.driver.execute(compiled.text, values).fetchall()
             if memory is not None:
                 memory.keep(key, rows)
         return rows[0] if rows else None

@@ -224,8 +224,8 @@ class SQLite(Database):
             raise RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")
         try:
             link = Link(self._engine, remembers=self._path)
-            link.tx.raw.execute(f"PRAGMA busy_timeout={_INLINE_PATIENCE}")
-            link.tx.raw.execute("PRAGMA query_only=ON")
+            for pragma in (f"busy_timeout={_INLINE_PATIENCE}", "query_only=ON"):
+                link.tx.driver.execute(f"PRAGMA {pragma}")
         except Exception as error:
             raise named(error) from error
         self._readers[get_ident()] = link

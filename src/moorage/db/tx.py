@@ -19,17 +19,27 @@ class Tx:
     The transaction itself belongs to `Database`: nothing here begins, commits or rolls back.
     """
 
-    __slots__ = ("_connection", "_memory", "_open", "dialect", "memory", "raw")
+    __slots__ = ("_connection", "_memory", "_open", "dialect", "driver", "memory")
 
-    def __init__(self, dialect: Dialect, connection: Connection, raw: Any, memory: Memory | None = None) -> None:
+    def __init__(self, dialect: Dialect, connection: Connection, driver: Any) -> None:
         self.dialect: Dialect = dialect
-        self.raw = raw
-        """The driver's own connection (`sqlite3.Connection` or `psycopg.Connection`)."""
-        self.memory = memory
+        self.driver = driver
+        """As `raw`, for who reads results to their end at once."""
+        self.memory: Memory | None = None
         """What reads may be answered from; None while this connection may see less than the newest commit."""
-        self._memory = memory
+        self._memory: Memory | None = None
         self._connection = connection
         self._open: list[CursorResult[Any]] = []
+
+    @property
+    def raw(self) -> Any:
+        """The driver's own connection (`sqlite3.Connection` or `psycopg.Connection`)."""
+        self.memory = None
+        return self.driver
+
+    def remember(self, memory: Memory | None) -> None:
+        """Answer reads from this memory, or from none."""
+        self.memory = self._memory = memory
 
     def execute(self, statement: Executable, parameters: Parameters | None = None) -> CursorResult[Any]:
         """Run one SQLAlchemy Core statement.  Its result is closed when the function ends: return rows, not results.
@@ -49,9 +59,3 @@ class Tx:
                 result.close()
             self._open.clear()
         self.memory = self._memory
-
-    def forget(self) -> None:
-        """Have no memory any more: the connection closes."""
-        if self._memory is not None:
-            self._memory.close()
-            self.memory = self._memory = None
