@@ -9,7 +9,8 @@ def unchanged(request: Request, digest: Digest) -> bool:
     """Whether If-None-Match names what we would send."""
     if request.header("if-none-match") is None:
         return False
-    return any(_tag(value) in {"*", str(digest)} for value in request.header_list("if-none-match"))
+    wanted = {"*", str(digest)}
+    return not wanted.isdisjoint(map(_tag, request.header_list("if-none-match")))
 
 
 def precondition(request: Request) -> Precondition:
