@@ -94,6 +94,7 @@ def push(scale: Scale) -> Stage:
             Workload(f"push {megabytes}, PATCH in chunks", Unit.PER_GIB, partial(push_large, in_chunks)),
             Workload(f"push {megabytes}, PUT in one", Unit.PER_GIB, partial(push_large, push_put)),
             Workload("push an image of 10 layers of 1 KiB", Unit.MILLISECONDS, push_images),
+            Workload("push an image of 10 layers of 1 KiB: from its start to its end", Unit.START, push_images),
             *([by_crane] if has_crane() else []),
         ],
         prepare,
