@@ -6,6 +6,7 @@
     database_url        the same, once on SQLite and once on PostgreSQL
     empty_database      a fresh database without any schema, on both; its address
     database            an open Database on `database_url`
+    sqlite_statements   what SQLite is told from then on
 
 The cluster sorts text as people do (ICU, en-US), so that a forgotten COLLATE "C" is noticed.
 """
@@ -13,6 +14,7 @@ The cluster sorts text as people do (ICU, en-US), so that a forgotten COLLATE "C
 import itertools
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from moorage.db import sqlite
 from moorage.db.engine import Database, open_database
 from moorage.db.migrate import migrate
 from tests.conftest import missing, tool
@@ -194,3 +197,17 @@ def database(database_url: str) -> Iterator[Database]:
     opened = open_database(database_url)
     yield opened
     opened.close_now()
+
+
+@pytest.fixture
+def sqlite_statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement run on a connection to SQLite that is made while the test runs."""
+    connect, seen = sqlite.connect, list[str]()
+
+    def traced(path: Path, patience: float) -> sqlite3.Connection:
+        made = connect(path, patience)
+        made.set_trace_callback(seen.append)
+        return made
+
+    monkeypatch.setattr(sqlite, "connect", traced)
+    return seen

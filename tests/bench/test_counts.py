@@ -1,6 +1,5 @@
 """What an operation takes, counted: statements and system calls say the same on every machine."""
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from bench.calls import ALL, counting
 from bench.content import MANIFEST, new_image
 from bench.servers import start
 from bench.workloads.verbs import push_image
-from moorage.db import sqlite
 from moorage.db.migrate import migrate
 from tests import make
 from tests.bench.test_syncs import US
@@ -23,27 +21,18 @@ Count = Callable[..., int]
 
 
 @pytest.fixture
-def statements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Count]:
+def statements(tmp_path: Path, sqlite_statements: list[str]) -> Iterator[Count]:
     """How many statements a request takes on SQLite, those aside that begin and end transactions."""
-    seen: list[str] = []
-    connect = sqlite.connect
-
-    def traced(path: Path, patience: float) -> sqlite3.Connection:
-        made = connect(path, patience)
-        made.set_trace_callback(seen.append)
-        return made
-
     url = f"sqlite:///{tmp_path}/rows.db"
     migrate(url)
-    monkeypatch.setattr(sqlite, "connect", traced)
     fleet = Fleet(url, tmp_path / "blobs")
     fleet.start()
 
     def count(method: str, target: str, content: bytes = b"") -> int:
-        seen.clear()
+        sqlite_statements.clear()
         answer = fleet.ask(0, method, target, content, Content_Type=MANIFEST)
         assert answer.status < 300, answer.content
-        return len([one for one in seen if not one.startswith(OURS)])
+        return len([one for one in sqlite_statements if not one.startswith(OURS)])
 
     yield count
     fleet.end()

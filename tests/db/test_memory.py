@@ -5,14 +5,16 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, Text, bindparam, select
 from sqlalchemy.schema import CreateTable
 
-from moorage.db import memory, sqlite
+from moorage.db import memory
 from moorage.db.engine import Database, Prepared, Tx, open_database
 
 words = Table("words", MetaData(), Column("id", Integer, primary_key=True), Column("word", Text))
@@ -44,16 +46,8 @@ class File:
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[File]:
-    connect, seen = sqlite.connect, list[str]()
-
-    def traced(path: Path, patience: float) -> sqlite3.Connection:
-        made = connect(path, patience)
-        made.set_trace_callback(seen.append)
-        return made
-
-    monkeypatch.setattr(sqlite, "connect", traced)
-    opened = File(tmp_path / "words.db", seen)
+def file(tmp_path: Path, sqlite_statements: list[str]) -> Iterator[File]:
+    opened = File(tmp_path / "words.db", sqlite_statements)
     yield opened
     opened.other.close()
     opened.db.close_now()
@@ -103,6 +97,27 @@ def test_another_process_is_seen_at_once(file: File, tmp_path: Path) -> None:
             assert writer.stdout.readline() == "done\n"
             assert [file.db.read_now(word, 1) for _ in range(3)] == [str(number)] * 3
         writer.stdin.close()
+
+
+def test_a_writer_that_is_killed_leaves_nothing_stale(file: File, tmp_path: Path) -> None:
+    code = (
+        "import itertools, sqlite3, sys\n"
+        "one = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "for number in itertools.count():\n"
+        "    one.execute('REPLACE INTO words VALUES (1, hex(randomblob(8)))')\n"
+        "    if number == 20: print('begun', flush=True)\n"
+    )
+    for _ in range(15):
+        with subprocess.Popen([sys.executable, "-c", code, tmp_path / "words.db"], stdout=subprocess.PIPE) as writer:
+            assert writer.stdout
+            assert writer.stdout.readline() == b"begun\n"
+            end = time.monotonic() + random.random() / 50
+            while time.monotonic() < end:
+                file.db.read_now(word, 1)
+            writer.kill()
+        remembered = [file.db.read_now(word, 1) for _ in range(3)]
+        with closing(sqlite3.connect(tmp_path / "words.db")) as fresh:
+            assert remembered == [fresh.execute("SELECT word FROM words WHERE id = 1").fetchone()[0]] * 3
 
 
 def test_nothing_is_remembered_of_a_snapshot_nor_told_to_it(file: File) -> None:

@@ -37,7 +37,7 @@ AFTER = 0.1
 """Seconds for what a registry does after its answer."""
 
 SURVEYS = 3
-"""As often a survey is taken anew."""
+"""How often a survey is tried."""
 
 MOST = 400
 """More points than this of one call of one thread mean that something never ends."""

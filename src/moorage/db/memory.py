@@ -16,7 +16,7 @@ from typing import Any, Final
 _HEADER: Final = 48
 """Bytes: the first of the two copies that SQLite writes, and the one it writes last."""
 
-_VERSION: Final = (3007000).to_bytes(4, "little"), (3007000).to_bytes(4, "big")
+_VERSION: Final = (3007000).to_bytes(4, sys.byteorder)
 _ROOM: Final = 4 * 1024 * 1024
 """Bytes of all that is kept."""
 
@@ -73,8 +73,8 @@ class Memory:
         """Keep what was read after `get`, if it was asked for a second time.
 
         To keep rows and let them go costs more than reading them.  So of what was asked for once there is a number,
-        and what is kept makes no room for others.  If somebody has committed since `get`, the header is another at
-        the next one.
+        and what is kept makes no room for others.  If somebody has committed since `get`, the next one sees another
+        header, and forgets.
         """
         if self._rest:
             return
@@ -123,7 +123,7 @@ def of(path: Path) -> Memory | None:
     if len(starts) != 1:  # of two, one belongs to a file that was replaced
         return None
     header = memoryview((ctypes.c_char * _HEADER).from_address(int(starts[0], 16))).cast("B")
-    return Memory(header) if header[:4].tobytes() in _VERSION else None
+    return Memory(header) if header[:4] == _VERSION else None
 
 
 def _size(values: Iterable[object]) -> int:
