@@ -316,3 +316,55 @@ def test_a_damaged_file_is_told_without_a_traceback(tmp_path: Path) -> None:
         assert refused.value.code is Code.UNAVAILABLE
         assert "damaged" in refused.value.message
     opened.close_now()
+
+
+CLOSED_WHILE_OTHERS_READ = """
+import sys, threading, time
+from moorage.db.engine import open_database
+from moorage.errors import Code, RegistryError
+
+COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) SELECT count(*) FROM n"
+db = open_database("sqlite:///" + sys.argv[1])
+db.write_now(lambda tx: tx.raw.execute("CREATE TABLE notes (id)").close())
+told = []
+
+def spin(ask, most):
+    try:
+        while True:
+            ask(lambda tx: tx.raw.execute(COUNT.format(most)).fetchall())
+    except RegistryError as error:
+        assert error.code is Code.UNAVAILABLE
+        told.append(error.message)
+
+asks = (db.read_now, db.scan_now)
+threads = [threading.Thread(target=spin, args=(ask, most)) for ask in asks for most in (100, 10_000_000_000)]
+for one in threads:
+    one.start()
+time.sleep(0.2)
+db.close_now()
+for one in threads:
+    one.join(20)
+print("\\n".join(told))
+"""
+
+
+def test_closing_interrupts_who_still_reads(tmp_path: Path) -> None:
+    """A connection that is closed under a statement of another thread ends the process, with a signal."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_WHILE_OTHERS_READ, str(tmp_path / "notes.db")],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["the registry is shutting down; try again shortly"] * 4
+
+
+@pytest.mark.parametrize("ask", ["read_now", "scan_now"])
+def test_a_disk_that_fails_a_reader_is_named_and_the_next_read_has_a_new_connection(db: Database, ask: str) -> None:
+    def broken(_tx: Tx) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    with pytest.raises(RegistryError, match="cannot be opened, read or written"):
+        getattr(db, ask)(broken)
+    assert getattr(db, ask)(kept) == set()

@@ -1,6 +1,7 @@
 """One connection to a SQLite file, and what SQLite's errors mean."""
 
 import sqlite3
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,9 @@ _LOCKED: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PRO
 _FAILED: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM}
 _NO_ROOM: Final = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
 """Extended codes of a disk that is full; the second is of the file that connections share memory by."""
+
+_SOON: Final = 0.05
+"""Seconds that a statement has to end by itself before it is interrupted, and then the next."""
 
 
 class Link:
@@ -36,6 +40,8 @@ class Link:
         self._memory = memory.of(remembers) if remembers else None
         self.tx = Tx("sqlite", self.connection, raw)
         self.tx.remember(self._memory)
+        self.used = threading.RLock()
+        """Held while a function of rows runs: a connection closed under a running statement ends the process."""
 
     def begin(self, *, durable: bool) -> None:
         """Begin to write.  Durable commits are fsynced; others keep their order and survive all but a power cut."""
@@ -79,6 +85,15 @@ class Link:
     def is_lost(self, error: BaseException | None = None) -> bool:
         """Whether SQLite has rolled the transaction back, or should not be trusted to go on with it."""
         return not self._raw.in_transaction or (error is not None and is_io_error(error))
+
+    def close_from_elsewhere(self) -> None:
+        """Close what another thread may be using, after interrupting the statement that it runs.  Never raises."""
+        while not self.used.acquire(timeout=_SOON):
+            self._raw.interrupt()
+        try:
+            self.close()
+        finally:
+            self.used.release()
 
     def close(self) -> None:
         """Close, rolling back what is open.  Never raises."""

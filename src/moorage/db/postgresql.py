@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from moorage.db.database import Database
 from moorage.db.pulse import Pulse
-from moorage.db.threads import Threads
+from moorage.db.threads import Threads, shutting_down
 from moorage.db.tx import Tx
 from moorage.errors import Code, RegistryError
 
@@ -176,7 +176,7 @@ class PostgreSQL(Database):
     def _checkout(self, *, alive: bool) -> Connection:
         """Take a connection.  `alive` asks it first: after a restart of the server every pooled one is dead."""
         if self._closed:
-            raise RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")
+            raise shutting_down()
         while True:
             try:
                 connection = self._engine.connect()

@@ -18,13 +18,14 @@ from threading import get_ident
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from sqlalchemy import URL, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from moorage.db.ballast import Ballast
 from moorage.db.database import Database
 from moorage.db.link import Link, is_damaged, is_full, is_io_error, named
 from moorage.db.mounts import network_file_system
-from moorage.db.threads import Threads
+from moorage.db.threads import Threads, shutting_down
 from moorage.db.turnstile import Turnstile
 from moorage.db.tx import Tx
 from moorage.db.writer import Member, Writer
@@ -119,25 +120,28 @@ class SQLite(Database):
 
     def read_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
         link = self._readers.get(get_ident()) or self._reader()
-        try:
-            return fn(link.tx, *args)
-        except Exception as error:
-            self._judge(error)
-            raise
-        finally:
-            link.tx.close_results()
+        with link.used:
+            try:
+                return fn(link.tx, *args)
+            except Exception as error:
+                self._judge(error)
+                raise
+            finally:
+                link.tx.close_results()
 
     def scan_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
         link = self._readers.get(get_ident()) or self._reader()
-        try:
-            link.begin_snapshot()
-            return fn(link.tx, *args)
-        except Exception as error:
-            self._judge(error)
-            raise
-        finally:
-            link.tx.close_results()
-            link.roll_back()
+        with link.used:
+            try:
+                try:
+                    link.begin_snapshot()
+                    return fn(link.tx, *args)
+                finally:
+                    link.tx.close_results()
+                    link.roll_back()
+            except Exception as error:
+                self._judge(error)
+                raise
 
     def write_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
         if self._writer.is_this_thread():
@@ -182,7 +186,7 @@ class SQLite(Database):
         self._writer.close()
         self._threads.close()
         while self._readers:
-            self._readers.popitem()[1].close()
+            self._readers.popitem()[1].close_from_elsewhere()
         self._turnstile.close()
 
     async def close(self) -> None:
@@ -221,7 +225,7 @@ class SQLite(Database):
     def _reader(self) -> Link:
         """This thread's connection for reading.  A later thread with the same id takes over a dead one's."""
         if self._closed:
-            raise RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")
+            raise shutting_down()
         try:
             link = Link(self._engine, remembers=self._path)
             for pragma in (f"busy_timeout={_INLINE_PATIENCE}", "query_only=ON"):
@@ -233,6 +237,8 @@ class SQLite(Database):
 
     def _judge(self, error: Exception) -> None:
         """Raise what a reader's error stands for; drop its connection if that is broken."""
+        if self._closed and isinstance(error, (sqlite3.Error, DBAPIError)):  # interrupted, or closed already
+            raise shutting_down() from error
         if is_io_error(error) and (link := self._readers.pop(get_ident(), None)):
             link.close()
         reason = named(error, writing=False)

@@ -39,13 +39,13 @@ class Threads:
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run `fn(*args)` in a thread.  Cancelled, it is abandoned: it may still run to its end."""
         if self._closed:
-            raise _closing()
+            raise shutting_down()
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[T] = loop.create_future()
         try:
             task = self._pool.submit(_work, loop, waiting, fn, args)
         except RuntimeError:  # closed meanwhile
-            raise _closing() from None
+            raise shutting_down() from None
         late = loop.call_later(self._patience, self._late, waiting, task)
         stuck = loop.call_later(self._limit, _refuse_stuck, waiting) if self._limit is not None else None
         try:
@@ -120,5 +120,5 @@ def _refuse_stuck(waiting: "asyncio.Future[Any]") -> None:
         )
 
 
-def _closing() -> RegistryError:
+def shutting_down() -> RegistryError:
     return RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")

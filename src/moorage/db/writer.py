@@ -22,9 +22,10 @@ from typing import Any, Final, TypeVar, TypeVarTuple
 
 from moorage.db.ballast import Ballast
 from moorage.db.link import Link, is_full, is_io_error, named
+from moorage.db.threads import shutting_down
 from moorage.db.turnstile import Turnstile
 from moorage.db.tx import Tx
-from moorage.errors import Code, RegistryError
+from moorage.errors import RegistryError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -110,7 +111,7 @@ class Writer:
         """Queue a write.  Raises UNAVAILABLE once closed."""
         with self._lock:  # so that nothing enters the queue behind its end
             if self._closed:
-                raise RegistryError(Code.UNAVAILABLE, "the registry is shutting down; try again shortly")
+                raise shutting_down()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="moorage-writer", daemon=True)
                 self._thread.start()
