@@ -1,14 +1,17 @@
 """Large bodies, hashed and written by threads that receive themselves what comes meanwhile."""
 
 import asyncio
+import errno
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 import pytest
 
 from moorage.edge.http import Request, Response, render
+from moorage.edge.server.connection import DROPPED
 from moorage.edge.server.intake import TURN
 from moorage.edge.server.pool import SIZE
 from moorage.errors import Interrupted, RegistryError
@@ -158,3 +161,51 @@ async def test_junk_between_chunks_is_refused_where_a_thread_meets_it() -> None:
     assert b"the chunked body is malformed" in answer
     assert answer.count(b"HTTP/1.1") == 1
     assert taken.received_by_threads > 4 * MIB
+
+
+async def test_an_answer_while_a_thread_receives_leaves_the_next_request_where_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when storage has not answered for too long, and its thread goes on."""
+    received, answered = threading.Event(), threading.Event()
+    readv = os.readv
+
+    def slow(fd: int, spaces: Sequence[memoryview]) -> int:
+        count = readv(fd, spaces)
+        received.set()
+        answered.wait(0.5)
+        return count
+
+    async def hasty(request: Request) -> Response:
+        if request.method == "PUT":
+            come = 0
+            async for piece in request.body:
+                come += len(piece)
+                if come == SIZE:
+                    break
+            await asyncio.sleep(0.1)  # let the rest arrive
+            monkeypatch.setattr(os, "readv", slow)
+            threading.Thread(target=request.body.at_hand).start()
+            await asyncio.to_thread(received.wait, 5)
+        return Response(body=f"{request.method} {request.path}".encode())
+
+    body = bytes(SIZE + DROPPED // 2)
+    async with serving(hasty) as (_, port):
+        answer = await talk(port, FRAMINGS["its length"](body), get("/next"), wait=0.2)
+        answered.set()
+    assert received.is_set()
+    assert answer.endswith(b"GET /next")
+
+
+async def test_an_upload_that_gets_no_descriptor_more_is_received_by_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_fd: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "dup", none_left)
+    body = os.urandom(5 * MIB + 1)
+    taken = Taken()
+    async with serving(taken) as (_, port):
+        answer = await talk(port, FRAMINGS["its length"](body) + get("/next"))
+    assert taken.content == body
+    assert taken.received_by_threads == 0
+    assert answer.endswith(b"GET /next")

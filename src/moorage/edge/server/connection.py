@@ -371,8 +371,8 @@ class Connection(HeadReader):
     def settle(self, *, streamed: bool) -> bool:
         """What happens to a body that the handler did not read to its end."""
         if self._intake is not None and not streamed:
-            self._left = self._intake.left
             self._intake.close()
+            self._left = self._intake.left
             self._intake = None
             self.transport.set_protocol(self)
         unread = self._left > 0 or self._chunks is not None

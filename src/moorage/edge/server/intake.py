@@ -148,12 +148,13 @@ class Intake(asyncio.BufferedProtocol):
     def refill(self, buffer: bytearray, /) -> int:
         if self._ended or self._untold >= TURN or self._pool.wanted or len(buffer) < SIZE:
             return 0
-        self._empty(buffer)
-        while count := self._twin.receive(spaces := self._spaces(buffer)):
-            self._untold += count
-            if self._fill(buffer, count, spaces):
-                filled, self._filled = self._filled, 0
-                return filled
+        with self._twin.used:
+            self._empty(buffer)
+            while count := self._twin.receive(spaces := self._spaces(buffer)):
+                self._untold += count
+                if self._fill(buffer, count, spaces):
+                    filled, self._filled = self._filled, 0
+                    return filled
         return 0
 
     def _spaces(self, buffer: bytearray) -> list[memoryview]:
@@ -215,7 +216,7 @@ class Intake(asyncio.BufferedProtocol):
             self._pool.put(buffer)
 
     def close(self) -> None:
-        """Nothing more is received here."""
+        """Nothing more is received here, and `left` is final."""
         self.stop()
         self._twin.close()
 
@@ -236,30 +237,30 @@ class Intake(asyncio.BufferedProtocol):
 
 @final
 class Twin:
-    """The connection's socket once more, for threads: closing it waits for them, so they never meet another's number.
-
-    It shares O_NONBLOCK with the original: leave it alone.
-    """
+    """The connection's socket once more, for threads.  It shares O_NONBLOCK with the original: leave it alone."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._lock = Lock()
+        self.used = Lock()
+        """Held by a thread while it receives, and until it has noted what.  Closing waits for it: so no thread ever
+        meets another's number, and afterwards it is known how much has come."""
         try:
             self._fd = os.dup(transport.get_extra_info("socket").fileno())
         except OSError:  # too many open files: the loop receives all of it
             self._fd = -1
 
     def receive(self, spaces: Sequence[memoryview]) -> int:
-        """What is there already, as far as it fits.  0 where nothing is; an end or an error is left to the loop."""
-        with self._lock:
-            if self._fd < 0:
-                return 0
-            try:
-                return os.readv(self._fd, spaces)
-            except OSError:
-                return 0
+        """What is there already, as far as it fits.  0 where nothing is; an end or an error is left to the loop.
+        To be called with `used` held.
+        """
+        if self._fd < 0:
+            return 0
+        try:
+            return os.readv(self._fd, spaces)
+        except OSError:
+            return 0
 
     def close(self) -> None:
-        with self._lock:
+        with self.used:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
