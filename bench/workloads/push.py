@@ -48,7 +48,7 @@ def push(scale: Scale) -> Stage:
             check_blob(connection, "acme/large", pushed[-1])
         return sample
 
-    def push_images(server: Server, _: int) -> Sample:
+    def push_images(pusher: Pusher, server: Server, _: int) -> Sample:
         images = [new_image() for _ in range(scale.images)]
         for at in range(len(images)):
             server.authorization(f"/v2/acme/app-{at}/blobs/")
@@ -56,7 +56,7 @@ def push(scale: Scale) -> Stage:
         def client() -> float:
             with server.connect() as connection:
                 for at, image in enumerate(images):
-                    push_image(connection, f"acme/app-{at}", "1.0", image)
+                    push_image(connection, f"acme/app-{at}", "1.0", image, pusher)
             return len(images)
 
         sample = measure(server, lambda: clients([client]))
@@ -83,9 +83,8 @@ def push(scale: Scale) -> Stage:
             check_manifest(connection, f"acme/crane-{number}-0", "1.0", images[0].manifest)
         return sample
 
-    by_crane = Workload(
-        "push an image of 10 layers of 1 KiB, by crane: from its start to its end", Unit.START, push_by_crane
-    )
+    small = "push an image of 10 layers of 1 KiB"
+    ends = "from its start to its end"
     megabytes = f"{scale.blob >> 20} MiB"
     return Stage(
         "push",
@@ -93,9 +92,10 @@ def push(scale: Scale) -> Stage:
             Workload(f"push {megabytes}, PATCH with its length", Unit.PER_GIB, partial(push_large, push_patch)),
             Workload(f"push {megabytes}, PATCH in chunks", Unit.PER_GIB, partial(push_large, in_chunks)),
             Workload(f"push {megabytes}, PUT in one", Unit.PER_GIB, partial(push_large, push_put)),
-            Workload("push an image of 10 layers of 1 KiB", Unit.MILLISECONDS, push_images),
-            Workload("push an image of 10 layers of 1 KiB: from its start to its end", Unit.START, push_images),
-            *([by_crane] if has_crane() else []),
+            Workload(small, Unit.MILLISECONDS, partial(push_images, push_patch)),
+            Workload(f"{small}: {ends}", Unit.START, partial(push_images, push_patch)),
+            Workload(f"{small}, as containerd does: {ends}", Unit.START, partial(push_images, push_put)),
+            *([Workload(f"{small}, by crane: {ends}", Unit.START, push_by_crane)] if has_crane() else []),
         ],
         prepare,
         fresh=True,

@@ -47,13 +47,16 @@ def chunked_pusher(like: Blob) -> Pusher:
     return push
 
 
-def push_image(connection: Connection, name: str, tag: str, image: Image) -> None:
-    """As docker does: HEAD, POST, PATCH, PUT for every blob that is not there, then the manifest."""
+def push_image(connection: Connection, name: str, tag: str, image: Image, push: Pusher = push_patch) -> None:
+    """HEAD, then `push` for every blob that is not there, then the manifest.
+
+    Docker's own store sends POST, PATCH, PUT, as crane does; containerd, in Docker as well, sends POST, PUT.
+    """
     for blob in image.blobs:
         answer = connection.ask("HEAD", f"/v2/{name}/blobs/{blob.digest}")
         if answer.status != 200:
             answer.want(404)
-            push_patch(connection, name, blob)
+            push(connection, name, blob)
     push_manifest(connection, name, tag, image.manifest)
 
 
