@@ -125,6 +125,32 @@ async def test_a_turn_has_an_end_however_much_is_there() -> None:
     assert TURN - SIZE < longest <= TURN + SIZE
 
 
+async def test_tiny_chunks_have_no_longer_turn_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece of 1 MiB would be more than twice as much here, taken apart while others wait."""
+    content = os.urandom(3 * MIB)
+    readv, come, most = os.readv, 0, 0
+
+    def counted(fd: int, spaces: Sequence[memoryview]) -> int:
+        nonlocal come
+        count = readv(fd, spaces)
+        come += count
+        return count
+
+    async def taking(request: Request) -> Response:
+        nonlocal come, most
+        async for _ in request.body:
+            await asyncio.sleep(0.05)
+            come = 0
+            await asyncio.to_thread(request.body.at_hand)
+            most = max(most, come)
+        return Response(body=b"taken")
+
+    monkeypatch.setattr(os, "readv", counted)
+    async with serving(taking) as (_, port):
+        assert (await talk(port, _chunked(content, same(4)) + get("/next"))).endswith(b"taken")
+    assert 0 < most < SIZE + SIZE // 2
+
+
 async def test_pieces_of_a_body_end_where_whole_buffers_of_it_would() -> None:
     body = os.urandom(9 * MIB + 5)
     taken = Taken(0.002)

@@ -148,13 +148,19 @@ class Intake(asyncio.BufferedProtocol):
     def refill(self, buffer: bytearray, /) -> int:
         if self._ended or self._untold >= TURN or self._pool.wanted or len(buffer) < SIZE:
             return 0
-        with self._twin.used:
-            self._empty(buffer)
-            while count := self._twin.receive(spaces := self._spaces(buffer)):
+        self._empty(buffer)
+        come = 0
+        while come < SIZE:  # of tiny chunks little is content
+            with self._twin.used:
+                count = self._twin.receive(spaces := self._spaces(buffer))
+                if not count:
+                    break
                 self._untold += count
-                if self._fill(buffer, count, spaces):
-                    filled, self._filled = self._filled, 0
-                    return filled
+                full = self._fill(buffer, count, spaces)
+            if full:
+                filled, self._filled = self._filled, 0
+                return filled
+            come += count
         return 0
 
     def _spaces(self, buffer: bytearray) -> list[memoryview]:
