@@ -107,7 +107,7 @@ def test_two_servers_a_day_apart_do_not_drive_it_on(database: Database) -> None:
         for minute in range(240):
             for ahead in (0, DAY):
                 wall = start + minute * MINUTE + ahead
-                found.append(await database.write(clock.tick, wall, 2 * MINUTE, durable=False) - wall + ahead)
+                found.append(await database.write(clock.tick, wall, 2 * MINUTE, DAY, durable=False) - wall + ahead)
         return found
 
     assert max(asyncio.run(looks())) <= 4 * MINUTE
@@ -116,7 +116,23 @@ def test_two_servers_a_day_apart_do_not_drive_it_on(database: Database) -> None:
 def test_it_is_the_wall_clock_where_that_goes_evenly(database: Database) -> None:
     for minute in range(5):
         wall = 1_700_000_000 * SECOND + minute * MINUTE
-        assert database.write_now(clock.tick, wall, 2 * MINUTE) == wall
+        assert database.write_now(clock.tick, wall, 2 * MINUTE, DAY) == wall
+
+
+def test_after_a_start_in_the_year_of_the_epoch_it_is_right_once_the_longest_lease_has_passed(
+    database: Database,
+) -> None:
+    """As on a machine without a clock of its own, until somebody tells it the time."""
+    right = 1_700_000_000 * SECOND
+
+    def look(wall: int) -> int:
+        return database.write_now(clock.tick, wall, 2 * MINUTE, DAY)
+
+    assert look(right - MINUTE) == right - MINUTE
+    assert look(5 * SECOND) == 5 * SECOND
+    behind = [minute for minute in range(3 * 24 * 60) if look(right + minute * MINUTE) < right + minute * MINUTE]
+    assert len(behind) == behind[-1] + 1 == DAY // MINUTE
+    assert look(right + 3650 * DAY) < right + 4 * DAY, "the next leap begins another wait"
 
 
 def take(database: Database, holder: str, now: int) -> bool:

@@ -122,7 +122,8 @@ def sweeper(registry: Registry, windows: Windows) -> Job:
 
 async def _now(registry: Registry, windows: Windows) -> int:
     """The time by which things expire."""
-    return await registry.db.write(clock.tick, registry.now(), windows.gap, durable=False)
+    longest = max(windows.trash, windows.upload_age, registry.policy.lease, registry.policy.undo)
+    return await registry.db.write(clock.tick, registry.now(), windows.gap, longest, durable=False)
 
 
 def _batches(store: BlobStore) -> Iterator[list[StoredKey]]:
