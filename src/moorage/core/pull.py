@@ -21,7 +21,18 @@ from moorage.oci.names import Reference, Tag
 from moorage.storage.store import Content, File
 from moorage.telemetry import logger
 
-__all__ = ["File", "Linked", "Manifest", "blob", "blob_head", "content", "file_key", "manifest", "read_blob"]
+__all__ = [
+    "File",
+    "Linked",
+    "Manifest",
+    "blob",
+    "blob_head",
+    "content",
+    "file_key",
+    "is_stored",
+    "manifest",
+    "read_blob",
+]
 
 
 class Manifest(Protocol):
@@ -120,6 +131,19 @@ async def file_key(registry: Registry, linked: Linked) -> str | None:
         return None
     os.close(found.fd)
     return linked.blob.key
+
+
+async def is_stored(registry: Registry, blob: Blob) -> bool:
+    """Whether the store has bytes under the blob's key, in their number; if not, that is written down."""
+    try:
+        found = await content(registry, Linked(blob, 0, 0), 0, blob.size)
+    except RegistryError as error:
+        if error.code is not Code.BLOB_UNKNOWN:
+            raise
+        return False
+    if isinstance(found, File):
+        os.close(found.fd)
+    return True
 
 
 async def _condemn(registry: Registry, blob: Blob, reason: str) -> None:

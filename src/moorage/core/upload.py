@@ -13,8 +13,10 @@ from moorage.access.permit import Permit
 from moorage.core import room
 from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of, outrun
 from moorage.core.ports import FinishUpload
+from moorage.core.pull import is_stored
 from moorage.core.registry import Registry, read_only
 from moorage.db import blobs, events, repositories, trash, uploads
+from moorage.db.blobs import Blob
 from moorage.db.engine import Tx
 from moorage.db.uploads import Upload
 from moorage.errors import Code, Interrupted, RegistryError
@@ -104,8 +106,7 @@ async def finish(
         await registry.db.write(_forget, upload, registry.now(), durable=False)
         raise
     await _seal(registry, upload)
-    await registry.db.write(_name, registry, permit, upload, digest, True)
-    return digest
+    return await _finish(registry, permit, upload, digest, session=True)
 
 
 async def whole(registry: Registry, permit: Permit, digest: Digest, body: Source) -> Digest:
@@ -129,8 +130,7 @@ async def whole(registry: Registry, permit: Permit, digest: Digest, body: Source
         if left.content is None:
             await registry.db.write(_forget, left, registry.now(), durable=False)
         raise
-    await registry.db.write(_name, registry, permit, upload, digest, False)
-    return digest
+    return await _finish(registry, permit, upload, digest, session=False)
 
 
 async def cancel(registry: Registry, permit: Permit, identity: str) -> None:
@@ -264,8 +264,31 @@ def _forget(tx: Tx, upload: Upload, now: int) -> None:
         trash.discard(tx, key_of(upload), upload.digest, upload.offset, now)
 
 
-def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, session: bool) -> None:
-    """The rows that make durable bytes a blob of the repository.
+class _UntriedError(Exception):
+    """Somebody else pushed the blob before: whether that copy is there has to be seen before ours is let go."""
+
+    def __init__(self, blob: Blob) -> None:
+        super().__init__(blob)
+        self.blob = blob
+
+
+async def _finish(registry: Registry, permit: Permit, upload: Upload, digest: Digest, *, session: bool) -> Digest:
+    """Name durable bytes."""
+    tried: str | None = None
+    while True:
+        try:
+            await registry.db.write(_name, registry, permit, upload, digest, session, tried)
+        except _UntriedError as copy:
+            await is_stored(registry, copy.blob)  # if not, ours heals it
+            tried = copy.blob.key
+        else:
+            return digest
+
+
+def _name(
+    tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, session: bool, tried: str | None
+) -> None:
+    """The rows that make durable bytes a blob of the repository; `tried` is the key of a copy that is there.
 
     A session that has been finished is remembered, so that a repeated PUT gets its answer again.
     """
@@ -280,6 +303,8 @@ def _name(tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Di
     registry.ask_gates(tx, permit, FinishUpload(digest, upload.offset))
     key = key_of(upload) if upload.content is None else None
     blob = blobs.add(tx, digest, upload.offset, key, upload.content, now)
+    if blob.damaged is None and blob.key not in (None, key, tried):
+        raise _UntriedError(blob)
     spare, kept_until = key if blob.key != key else None, now  # somebody else was first: one copy is enough
     if blob.damaged is not None and blobs.heal(tx, blob, upload.offset, key, upload.content):
         # What rotted may tell its operator why.

@@ -171,6 +171,12 @@ def _kept(dialect: Dialect) -> Any:
     )
 
 
+_LINKS_HELD: Final = Prepared(
+    select(links.c.repository_id)
+    .where(links.c.blob_id == bindparam("blob"))
+    .order_by(links.c.repository_id)
+    .with_for_update(read=True, key_share=True)
+)
 _ANY_STORED: Final = Prepared(select(blobs.c.id).where(blobs.c.storage_key.is_not(None)).limit(1))
 _LINK: Final = Prepared(_link)
 _HELD: Final = Prepared(_held)
@@ -224,7 +230,16 @@ def condemn(tx: Tx, blob: Blob, reason: str) -> bool:
 
 def heal(tx: Tx, blob: Blob, size: int, key: str | None, content: bytes | None) -> bool:
     """Give a damaged blob sound bytes.  False where somebody else was faster; the caller discards the old key."""
-    return bool(_HEAL.run(tx, blob=blob.id, true_size=size, new_key=key, new_content=content))
+    if not _HEAL.run(tx, blob=blob.id, true_size=size, new_key=key, new_content=content):
+        return False
+    bind_waiting(tx, blob)
+    return True
+
+
+def bind_waiting(tx: Tx, blob: Blob) -> None:
+    """Bind the edges that wait for a blob which was damaged, wherever it is linked: those pushed meanwhile."""
+    for (repository,) in _LINKS_HELD.all(tx, blob=blob.id):
+        _BIND.run(tx, in_repository=repository, waiting_for=str(blob.digest), blob=blob.id)
 
 
 def add(tx: Tx, digest: Digest, size: int, key: str | None, content: bytes | None, now: int) -> Blob:

@@ -62,7 +62,7 @@ _ADVANCE: Final = Prepared(
         content=bindparam("content"),
     )
 )
-_DELETE: Final = Prepared(delete(uploads).where(uploads.c.id == bindparam("upload")))
+_DELETE: Final = Prepared(delete(uploads).where(uploads.c.id == bindparam("upload"), uploads.c.finished.is_(None)))
 _ADD: Final = Prepared(
     lambda dialect: insert(
         dialect,
@@ -140,6 +140,7 @@ def advance(tx: Tx, upload: Upload, now: int) -> Upload | None:
 
 
 def remove(tx: Tx, identity: str) -> bool:
+    """False where it is gone, or was finished meanwhile: then its bytes are a blob's."""
     return bool(_DELETE.run(tx, upload=identity))
 
 

@@ -251,7 +251,11 @@ def _sum(tx: Tx, *kinds: Prepared, **parameters: int) -> tuple[int, int]:
 
 
 _DUE: Final = Prepared(
-    select(trash_blobs.c.storage_key).where(trash_blobs.c.purge_after <= bindparam("now")).limit(bindparam("most"))
+    select(trash_blobs.c.storage_key)
+    .where(trash_blobs.c.purge_after <= bindparam("now"))
+    # No blob's bytes are ever discarded; were they by mistake, nothing else would stand between them and the end.
+    .where(~exists().where(blobs.c.storage_key == trash_blobs.c.storage_key))
+    .limit(bindparam("most"))
 )
 _CONDEMN: Final = Prepared(
     lambda dialect: update(trash_blobs).where(among(dialect, trash_blobs.c.storage_key, "keys")).values(state="purging")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.sql import Select
 
-from moorage.db.blobs import Blob
+from moorage.db.blobs import Blob, bind_waiting
 from moorage.db.engine import Prepared, Tx
 from moorage.db.manifests import DAMAGED, Stored
 from moorage.db.repositories import Repository
@@ -202,7 +202,10 @@ def blob(tx: Tx, identity: int, *, lock: bool = False) -> Blob | None:
 
 def absolve(tx: Tx, found: Blob, size: int) -> bool:
     """The blob's bytes are sound, and `size` is how many there are; unless they were replaced meanwhile."""
-    return bool(_ABSOLVE.run(tx, blob=found.id, key=found.key or "", true_size=size))
+    if not _ABSOLVE.run(tx, blob=found.id, key=found.key or "", true_size=size):
+        return False
+    bind_waiting(tx, found)
+    return True
 
 
 def manifests_after(tx: Tx, after: int, most: int, most_bytes: int) -> list[Row]:
