@@ -86,7 +86,8 @@ async def finish(
 ) -> Digest:
     """Add the last chunk, if any, and make the upload a blob of the repository; durable when it returns.
 
-    Raises DIGEST_INVALID where the bytes have another digest; the upload is gone then.  Finishing again with the
+    Raises DIGEST_INVALID where the bytes have another digest, and STORAGE_FULL or UNAVAILABLE where they cannot be
+    synced; the upload is gone then.  Finishing again with the
     same digest is no error: the first answer may have been lost.
     """
     _check(registry, permit)
@@ -102,10 +103,12 @@ async def finish(
     upload = await _receive(registry, upload, body)
     try:
         _compare(upload, await digest_in(registry, upload, digest.algorithm), digest)
-    except RegistryError:
-        await registry.db.write(_forget, upload, registry.now(), durable=False)
+        await _seal(registry, upload)
+    except RegistryError as error:
+        # A second sync may succeed over bytes that the first one lost: nobody goes on with them.
+        if error.code is not Code.RANGE_INVALID:  # that is somebody else, who does
+            await registry.db.write(_forget, upload, registry.now(), durable=False)
         raise
-    await _seal(registry, upload)
     return await _finish(registry, permit, upload, digest, session=True)
 
 

@@ -86,6 +86,24 @@ def test_f06_a_failed_sync_fails_its_request_and_loses_nothing(
             assert client.get(f"/v2/acme/app/blobs/{make.digest(content)}").content == content
 
 
+def test_f06_bytes_whose_sync_failed_are_not_gone_on_with_where_even_their_file_cannot_go(
+    registry: Start, connect: Connect
+) -> None:
+    """A second sync would succeed: the kernel has told of the error, and calls the pages clean."""
+    server = registry()
+    client = connect(server)
+    content = layer(1)
+    place = client.post("/v2/acme/app/blobs/uploads/").headers["Location"]
+    assert client.patch(place, content=content).status_code == 202
+    (file,) = (one for one in (server.data / "blobs" / "u").rglob("*-*") if one.is_file())
+    finish = f"{place}?digest={make.digest(content)}"
+    with injected(server, "fdatasync:error=EIO", "unlink:error=EROFS", paths=(file,)):
+        refused(client.put(finish))
+    assert file.read_bytes() == content
+    assert client.put(finish).status_code == 404
+    assert push(client, 1)[0][-1].status_code == 201
+
+
 def split(call: str) -> list[str]:
     """One expression of strace for each call that is named."""
     names, _, what = call.partition(":")
