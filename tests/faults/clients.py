@@ -25,7 +25,7 @@ INLINE = 16 * 1024
 
 REPOSITORIES = 3
 TAGS = 5
-FORMS = ("whole", "stream", "last", "chunks")
+FORMS = ("whole", "stream", "last", "chunks", "doubted")
 
 COMMON = [bytes([number]) * (INLINE + 1000 * number + 1) for number in range(1, 7)]
 """Layers that everybody has: pushed again and again, shared, collected and pushed once more."""

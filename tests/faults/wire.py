@@ -4,6 +4,10 @@ import contextlib
 import hashlib
 import http.client
 import json
+import random
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,7 +71,9 @@ class Client:
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, body
 
     def push_blob(self, repository: str, content: bytes, form: str = "whole") -> bool:
-        """Push a blob: `whole`, `stream` (POST, PATCH, PUT), `last` (POST, PUT with body) or `chunks`."""
+        """Push a blob: `whole`, `stream` (POST, PATCH, PUT), `last` (POST, PUT with body), `chunks`, or `doubted`: a
+        stream that somebody cancels while it is finished.
+        """
         digest = digest_of(content)
         deed = self._begin("push-blob", repository=repository, digest=digest, size=len(content), form=form)
         return self._finish(deed, lambda: self._push(repository, content, digest, form))
@@ -137,14 +143,31 @@ class Client:
         if form == "whole":
             return self._expect(201, "POST", f"{uploads}?digest={digest}", content)
         place = self._place("POST", uploads)
-        if form == "stream":
+        if form in ("stream", "doubted"):
             place = self._place("PATCH", place, content)
         if form == "chunks":
             half = len(content) // 2
             for start, piece in ((0, content[:half]), (half, content[half:])):
                 place = self._place("PATCH", place, piece, Content_Range=f"{start}-{start + len(piece) - 1}")
         path = f"{place}{'&' if '?' in place else '?'}digest={digest}"
-        return self._expect(201, "PUT", path, content if form == "last" else None)
+        with self._cancelling(place) if form == "doubted" else contextlib.nullcontext():
+            return self._expect(201, "PUT", path, content if form == "last" else None)
+
+    @contextlib.contextmanager
+    def _cancelling(self, place: str) -> Iterator[None]:
+        def cancel() -> None:
+            time.sleep(random.uniform(0, 0.003))
+            with contextlib.suppress(*BROKEN, Unsent):
+                other.ask("DELETE", place)
+
+        other = Client(self._port, timeout=self._timeout)
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+            other.close()
 
     def _place(self, method: str, path: str, content: bytes | None = None, **headers: str) -> str:
         """Where the upload goes on, after an answer that accepts it."""
