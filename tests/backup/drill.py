@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Self
 
 import httpx
+from sqlalchemy import update
 
+from moorage.db import blobs, schema
+from moorage.db.blobs import Blob
+from moorage.db.engine import Tx, open_database
+from moorage.oci.digest import Digest
 from tests import make
 from tests.cli.running import moorage
 from tests.conftest import ROOT
@@ -36,6 +41,36 @@ def new_files(told: str) -> tuple[int, int]:
     found = re.search(r"new: (\d+) files.*removed: (\d+)", told)
     assert found, told
     return int(found[1]), int(found[2])
+
+
+def condemn(url: str, blob: bytes, content: bytes | None = None) -> None:
+    """Write down that a blob's bytes are damaged, as a check does; and other ones into its row, if given."""
+    database = open_database(url)
+    try:
+        found = database.read_now(blobs.stored, Digest.parse(make.digest(blob)))
+        assert found
+        database.write_now(blobs.condemn, found, "hash: the stored bytes are others")
+        if content is not None:
+            database.write_now(_rot, found, content)
+    finally:
+        database.close_now()
+
+
+def _rot(tx: Tx, found: Blob, content: bytes) -> None:
+    tx.execute(update(schema.blobs).where(schema.blobs.c.id == found.id).values(content=content))
+
+
+def lose_rows(data: Path) -> None:
+    for one in data.glob("moorage.db*"):
+        one.unlink()
+
+
+def heal(url: str, name: str, blob: bytes) -> None:
+    """Push as clients do: only what HEAD does not find."""
+    with httpx.Client(base_url=url) as client:
+        assert client.head(f"/v2/{name}/blobs/{make.digest(blob)}").status_code == 404
+        assert make.push_blob(client, name, blob).status_code == 201
+        assert client.get(f"/v2/{name}/blobs/{make.digest(blob)}").content == blob
 
 
 @dataclass

@@ -8,11 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from moorage.db import blobs
-from moorage.db.engine import open_database
-from moorage.oci.digest import Digest
 from tests import make
-from tests.backup.drill import Images, command, file_of, files, refused
+from tests.backup.drill import Images, command, condemn, file_of, files, heal, lose_rows, refused
 from tests.conftest import Served, start
 
 Serve = Callable[..., Served]
@@ -27,19 +24,6 @@ QUICK = {
     "REGISTRY_GC_ORPHANS": "100ms",
 }
 ROOT_DIRECTORY = "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY"
-
-
-def lose_rows(data: Path) -> None:
-    for one in data.glob("moorage.db*"):
-        one.unlink()
-
-
-def heal(url: str, name: str, blob: bytes) -> None:
-    """Push as clients do: only what HEAD does not find."""
-    with httpx.Client(base_url=url) as client:
-        assert client.head(f"/v2/{name}/blobs/{make.digest(blob)}").status_code == 404
-        assert make.push_blob(client, name, blob).status_code == 201
-        assert client.get(f"/v2/{name}/blobs/{make.digest(blob)}").content == blob
 
 
 def test_rows_older_than_the_blobs_leave_the_newer_ones_alone_while_disarmed(serve: Serve, tmp_path: Path) -> None:
@@ -94,18 +78,9 @@ def test_blobs_older_than_the_rows_are_unknown_and_heal_by_a_push(serve: Serve, 
     images.check(server.url, ["1"])
     for layer in images.acknowledged["2"][1][1:]:
         assert httpx.get(f"{server.url}/v2/acme/app/blobs/{make.digest(layer)}").status_code == 404
-        _find_damaged(data, layer)
+        condemn(f"sqlite:///{data / 'moorage.db'}", layer)
         heal(server.url, "acme/app", layer)
     images.check(server.url)
-
-
-def _find_damaged(data: Path, layer: bytes) -> None:
-    """Write down that a blob's bytes are missing, as a check does."""
-    database = open_database(f"sqlite:///{data / 'moorage.db'}")
-    found = database.read_now(blobs.stored, Digest.parse(make.digest(layer)))
-    assert found
-    database.write_now(blobs.condemn, found, "missing")
-    database.close_now()
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut", "another byte"])

@@ -42,7 +42,7 @@ def backup(
     )
     print(f"new: {new} files, {bytes_in_words(done.added)}{how}; removed: {done.removed}")
     if kept.missing:
-        _tell(kept.missing, "missing from the registry's own storage, and so from the backup")
+        _tell(kept.missing, "missing or damaged in the registry's own storage, and not in the backup")
 
 
 def restore(

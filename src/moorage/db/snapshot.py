@@ -8,10 +8,10 @@ So a snapshot is always the same thing, and can be brought back into either.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVarTuple
 from urllib.parse import quote
 
 from sqlalchemy import URL, create_engine
@@ -22,6 +22,8 @@ from moorage.db.engine import Database, Tx, open_database, parse_url
 from moorage.db.migrate import migrate, revision
 from moorage.db.migrations.head import HEAD
 from moorage.errors import Code, RegistryError
+
+Ts = TypeVarTuple("Ts")
 
 _OWN: Final = {"state", "jobs"}
 """Tables that a registry fills by itself as soon as it starts."""
@@ -68,6 +70,18 @@ def opened(path: Path) -> Iterator[Tx]:
             yield link.tx
     except sqlite3.Error as error:
         raise named(error, writing=False) from error
+
+
+def change(path: Path, fn: Callable[[Tx, *Ts], None], *args: *Ts) -> None:
+    """Change a snapshot, having brought it up to date; durable when it returns.  Raises UNAVAILABLE or STORAGE_FULL."""
+    url = f"sqlite:///{path}"
+    migrate(url, copy=False)
+    rows = open_database(url)
+    try:
+        rows.write_now(fn, *args)
+    finally:
+        rows.close_now()
+    copies.settle(path)
 
 
 def held(database: Database) -> dict[str, int]:

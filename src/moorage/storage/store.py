@@ -9,6 +9,7 @@ nothing is listed while a client waits.  What a store must remember of an unfini
 by the caller, in the upload's row.
 """
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,6 +18,9 @@ from moorage.oci.digest import Buffer
 
 INLINE: Final = 16 * 1024
 """Blobs of at most this many bytes live in their row, under no key."""
+
+ROTTEN: Final = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA})
+"""What a disk or its file system says of bytes that it has lost.  Other errors say nothing about the bytes."""
 
 Parts = tuple[int, ...]
 """Sizes in bytes of what was appended so far, in order; their sum is the offset of the next byte."""

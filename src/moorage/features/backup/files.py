@@ -1,16 +1,20 @@
 """Blobs as files of a backup: linked where the disk allows it, else copied."""
 
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from moorage.core.intake import pieces
 from moorage.errors import Code, RegistryError
 from moorage.features.backup.record import draft
-from moorage.storage.store import BlobStore, File
+from moorage.oci import digest as digests
+from moorage.storage.store import ROTTEN, BlobStore, File
 
 How = Literal["kept", "linked", "copied", "missing"]
+
+_PIECE: Final = 1024 * 1024
 
 
 def keep(store: BlobStore, key: str, size: int, target: Path) -> How:
@@ -42,6 +46,48 @@ def keep(store: BlobStore, key: str, size: int, target: Path) -> How:
                 return "missing"
         made.replace(target)
     return "copied"
+
+
+def keep_sound(target: Path, digest: str, size: int) -> How:
+    """Keep what an earlier backup has of a blob that is damaged in the store, where its bytes are sound.
+
+    Otherwise it goes: the blob may be found sound again, and by its size this would pass for its bytes.
+    """
+    if holds(target, digest, size):
+        return "kept"
+    if target.is_file():
+        target.unlink()
+    return "missing"
+
+
+def holds(path: Path, digest: str, size: int) -> bool:
+    """Whether a file has a blob's bytes.  Raises OSError."""
+    return path.is_file() and is_sound(_read(path), digest, size)
+
+
+def is_sound(parts: Iterable[bytes], digest: str, size: int) -> bool:
+    """Whether these are a blob's bytes, all of them; not where the disk has lost some.  Raises OSError."""
+    try:
+        hasher = digests.hasher(digest.partition(":")[0])
+    except RegistryError:  # it is the digest in the row that rotted
+        return False
+    found = 0
+    try:
+        for part in parts:
+            hasher.update(part)
+            found += len(part)
+    except OSError as error:
+        if error.errno not in ROTTEN:
+            raise
+        return False
+    return found == size and hasher.digest().text == digest
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    """The bytes of a file in pieces."""
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 def _link(fd: int, target: Path) -> bool:

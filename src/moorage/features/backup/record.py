@@ -44,7 +44,7 @@ class Record:
     size: int
     """Of those files together."""
     missing: tuple[str, ...] = ()
-    """The digests of blobs whose bytes the registry had lost already."""
+    """The digests of blobs that the registry had lost already, and the folder has not either."""
 
 
 def read(folder: Path) -> Record | None:

@@ -6,28 +6,26 @@ Until the rows are in, nothing refers to the bytes; a restore that was interrupt
 """
 
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal, TypeVarTuple
+from typing import Final, Literal
 
 from moorage.core import identity
 from moorage.core.intake import pieces
-from moorage.db import collection, copies, snapshot
+from moorage.db import collection, snapshot
 from moorage.db.engine import Tx, open_database
 from moorage.db.migrate import migrate, require_known
 from moorage.errors import Code, RegistryError
 from moorage.features.backup import record, rows
+from moorage.features.backup.files import holds, is_sound
 from moorage.features.backup.record import Record
 from moorage.features.backup.rows import Stored
 from moorage.features.backup.save import FULL, Progress
 from moorage.oci import digest as digests
 from moorage.oci.digest import Digest
 from moorage.storage.store import BlobStore
-
-Ts = TypeVarTuple("Ts")
 
 _HANDS: Final = 4
 _BATCH: Final = 256
@@ -48,15 +46,24 @@ class Restored:
     """Bytes that were copied."""
     missing: list[str] = field(default_factory=list)
     """Digests of blobs that the backup has not, or not as they were: they are unknown until somebody pushes them."""
+    lost: list[str] = field(default_factory=list)
+    """The same, with those that no repository has: a push may bring any of them."""
+    healed: list[str] = field(default_factory=list)
+    """Digests of blobs that were damaged in the registry, and are sound now."""
 
     def count(self, blob: Stored, how: How) -> None:
+        if how in {"damaged", "missing"}:
+            self.lost.append(blob.digest)
+            if blob.linked:
+                self.missing.append(blob.digest)
+            return
         if how == "kept":
             self.kept += 1
-        elif how == "copied":
+        else:
             self.copied += 1
             self.size += blob.size
-        elif blob.linked:
-            self.missing.append(blob.digest)
+        if blob.damaged:
+            self.healed.append(blob.digest)
 
 
 def restore(
@@ -79,11 +86,11 @@ def restore(
             left.unlink()
         with record.draft(work / "restoring.db") as copy:
             shutil.copyfile(source / kept.database, copy)
-            _write(copy, _prepare, kept, now)
+            snapshot.change(copy, _prepare, kept, now)
             with snapshot.opened(copy) as tx:
                 there = _look(source, kept, store, tx, partial)
                 restored = _bring(source, kept, store, tx, there, progress)
-            _write(copy, rows.mark_lost, restored.missing, f"lost before it was restored from the backup of {kept.at}")
+            snapshot.change(copy, _settle, restored)
             store.become(kept.store)
             snapshot.load(copy, url)
     except OSError as reason:
@@ -107,22 +114,15 @@ def _read(source: Path) -> Record:
     return kept
 
 
-def _write(copy: Path, fn: Callable[[Tx, *Ts], None], *args: *Ts) -> None:
-    """Change the working copy of the rows, having brought it up to date."""
-    url = f"sqlite:///{copy}"
-    migrate(url, copy=False)
-    rows_ = open_database(url)
-    try:
-        rows_.write_now(fn, *args)
-    finally:
-        rows_.close_now()
-    copies.settle(copy)
-
-
 def _prepare(tx: Tx, kept: Record, now: int) -> None:
     rows.forget_passing_things(tx)
     identity.remember(tx, kept.store, now)
     collection.disarm(tx, "restored", f"restored from the backup of {kept.at}; run `moorage fsck`", now)
+
+
+def _settle(tx: Tx, restored: Restored) -> None:
+    rows.mark_lost(tx, restored.lost, f"lost before it was restored from the backup of {restored.record.at}")
+    rows.absolve(tx, restored.healed)
 
 
 def _look(source: Path, kept: Record, store: BlobStore, tx: Tx, partial: bool) -> dict[str, int]:
@@ -131,7 +131,8 @@ def _look(source: Path, kept: Record, store: BlobStore, tx: Tx, partial: bool) -
     unknown, lacking = set(there), []
     for blob in rows.stored(tx):
         unknown.discard(blob.key)
-        if there.get(blob.key) != blob.size and blob.linked and blob.digest not in kept.missing:
+        wanted = blob.linked and not blob.damaged and blob.digest not in kept.missing
+        if wanted and there.get(blob.key) != blob.size:
             path = source / blob.key
             if not path.is_file() or path.stat().st_size != blob.size:
                 lacking.append(blob.digest)
@@ -151,14 +152,17 @@ def _look(source: Path, kept: Record, store: BlobStore, tx: Tx, partial: bool) -
 
 
 def _bring(source: Path, kept: Record, store: BlobStore, tx: Tx, there: dict[str, int], progress: Progress) -> Restored:
-    restored = Restored(kept)
+    restored = Restored(kept, missing=[digest for digest, linked in rows.rotten(tx).items() if linked])
     trusted = store.identity == kept.store
 
     def one(blob: Stored) -> How:
-        if there.get(blob.key) == blob.size and (trusted or _is_whole(store, blob)):
+        if there.get(blob.key) == blob.size and ((trusted and not blob.damaged) or _is_whole(store, blob)):
             store.seal(blob.key, (blob.size,))
             return "kept"
-        return _copy(source / blob.key, store, blob)
+        path = source / blob.key
+        if blob.damaged and not holds(path, blob.digest, blob.size):
+            return "missing"  # and what the store has stays: it may tell its operator why
+        return _copy(path, store, blob)
 
     blobs = rows.stored(tx)
     with ThreadPoolExecutor(_HANDS, thread_name_prefix="restore") as hands:
@@ -170,11 +174,7 @@ def _bring(source: Path, kept: Record, store: BlobStore, tx: Tx, there: dict[str
 
 
 def _is_whole(store: BlobStore, blob: Stored) -> bool:
-    digest = Digest.parse(blob.digest)
-    hasher = digests.hasher(digest.algorithm)
-    for piece in pieces(store.open(blob.key, 0, blob.size)):
-        hasher.update(piece)
-    return hasher.digest() == digest
+    return is_sound(pieces(store.open(blob.key, 0, blob.size)), blob.digest, blob.size)
 
 
 def _copy(path: Path, store: BlobStore, blob: Stored) -> How:

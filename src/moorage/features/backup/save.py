@@ -8,7 +8,7 @@ Bytes outlive their row by `gc.trash`, so everything that the rows name is still
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from moorage.db.migrate import revision
 from moorage.db.migrations.head import HEAD
 from moorage.errors import Code, RegistryError
 from moorage.features.backup import record, rows
-from moorage.features.backup.files import How, keep
+from moorage.features.backup.files import How, is_sound, keep, keep_sound
 from moorage.features.backup.record import Record
 from moorage.features.backup.rows import Stored
 from moorage.storage.store import BlobStore
@@ -59,8 +59,9 @@ class Saved:
 def save(db: Database, store: BlobStore, folder: Path, *, keep_old: bool, progress: Progress) -> Saved:
     """Back up into `folder`, on top of the backup there, if any.  Blocking.
 
-    `keep_old` leaves in the folder what this backup names no more.  Blobs whose bytes are missing from the store
-    are told in the record.  Raises UNAVAILABLE or STORAGEFULL; the last backup can still be used then.
+    `keep_old` leaves in the folder what this backup names no more.  Of a damaged blob nothing is taken, and what
+    the folder has is kept, if it is sound.  Blobs whose bytes are in neither place are told in the record.  Raises
+    UNAVAILABLE or STORAGE_FULL; the last backup can still be used then.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,6 +80,7 @@ def _save(db: Database, store: BlobStore, folder: Path, keep_old: bool, progress
     file = folder / f"moorage-{at:%Y%m%dT%H%M%S%f}Z.db"
     with record.draft(file) as made:
         snapshot.save(db, made)
+        lost = _mend(made, folder)
         with snapshot.opened(made) as tx:
             found, schema = rows.counts(tx), revision(tx) or ""
             taken = _take(store, folder, tx, progress)
@@ -90,7 +92,7 @@ def _save(db: Database, store: BlobStore, folder: Path, keep_old: bool, progress
         database=file.name,
         files=len(taken.named),
         size=taken.size,
-        missing=tuple(taken.missing),
+        missing=(*lost, *taken.missing),
         **found,
     )
     for used in _folders(folder, taken.named):
@@ -98,6 +100,34 @@ def _save(db: Database, store: BlobStore, folder: Path, keep_old: bool, progress
     record.write(folder, kept)
     removed = 0 if keep_old else _tidy(folder, kept, taken.named)
     return Saved(kept, taken.did["linked"], taken.did["copied"], taken.added, taken.did["kept"], removed)
+
+
+def _mend(made: Path, folder: Path) -> list[str]:
+    """Give damaged blobs that live in their row the bytes that it has in the last backup, where those are sound.
+
+    What stays damaged, and is in a repository, is returned: its digests.
+    """
+    with snapshot.opened(made) as tx:
+        rotten = rows.rotten(tx)
+    sound, before = _sound(made, rotten.keys()), record.read(folder)
+    if before is not None:
+        sound |= _sound(folder / before.database, rotten.keys() - sound.keys())
+    if sound:
+        snapshot.change(made, rows.mend, sound)
+    return [digest for digest, linked in rotten.items() if linked and digest not in sound]
+
+
+def _sound(file: Path, wanted: Collection[str]) -> dict[str, bytes]:
+    """What a file of rows has for these blobs, where that is sound."""
+    if not wanted or not file.exists():
+        return {}
+    with snapshot.opened(file) as tx:
+        found = {digest: rows.content(tx, digest) for digest in wanted}
+    return {
+        digest: content
+        for digest, content in found.items()
+        if isinstance(content, bytes) and is_sound((content,), digest, len(content))
+    }
 
 
 @dataclass(slots=True)
@@ -128,6 +158,8 @@ def _take(store: BlobStore, folder: Path, tx: Tx, progress: Progress) -> _Taken:
 
     def one(blob: Stored) -> How:
         target = folder / blob.key
+        if blob.damaged:
+            return keep_sound(target, blob.digest, blob.size)
         target.parent.mkdir(parents=True, exist_ok=True)
         return keep(store, blob.key, blob.size, target)
 

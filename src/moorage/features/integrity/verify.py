@@ -1,19 +1,15 @@
 """The one rule of what is sound: bytes have the digest and the size that their row says."""
 
-import errno
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, TypeGuard
+from typing import TypeGuard
 
 from moorage.core.intake import pieces
 from moorage.db.blobs import Blob
 from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Digest, hasher
-from moorage.storage.store import BlobStore, File
-
-_ROTTEN: Final = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA})
-"""What a disk or its file system says of bytes that it has lost.  Other errors say nothing about the bytes."""
+from moorage.storage.store import ROTTEN, BlobStore, File
 
 
 class Kind(StrEnum):
@@ -79,7 +75,7 @@ class Reading:
                 raise
             self._lost = Damage(Kind.MISSING, error.message)
         except OSError as error:
-            if error.errno not in _ROTTEN:
+            if error.errno not in ROTTEN:
                 raise
             self._lost = Damage(Kind.UNREADABLE, f"the storage cannot read it: {error.strerror}")
         self._size += taken
