@@ -1,7 +1,12 @@
 """What every blob store promises."""
 
+import errno
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -91,6 +96,23 @@ def test_deleting_twice_is_no_error_and_reading_then_is(store: Store) -> None:
     with pytest.raises(RegistryError) as refused:
         store.open(KEY, 0, 1)
     assert refused.value.code is Code.BLOB_UNKNOWN
+
+
+def test_a_file_that_its_disk_has_lost_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store, b"x")
+
+    def lost(**_: bool) -> None:
+        raise OSError(errno.EUCLEAN, os.strerror(errno.EUCLEAN))
+
+    @contextmanager
+    def listed(folder: Path, scandir: Any = os.scandir) -> Iterator[Any]:
+        with scandir(folder) as entries:
+            yield iter([SimpleNamespace(name="abce", stat=lost), *entries])
+
+    monkeypatch.setattr(os, "scandir", listed)
+    assert [one.key for one in store.keys()] == [KEY]  # noqa: SIM118 - no dictionary
+    store.close()
 
 
 @pytest.mark.parametrize("key", ["../x", "blobs/../../x", "/etc/passwd", "blobs/\0", "BLOBS/x"])

@@ -25,7 +25,7 @@ from typing import Final
 
 from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Buffer
-from moorage.storage.store import Appending, BlobStore, Content, File, Parts, StoredKey
+from moorage.storage.store import LOST, Appending, BlobStore, Content, File, Parts, StoredKey, unreadable
 
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -86,13 +86,12 @@ class FilesystemStore:
 
     def open(self, key: str, start: int, stop: int, /) -> Content:
         path = self._path(key)
-        with _explained("read a blob", path):
-            try:
-                fd = os.open(path, os.O_RDONLY | _NO_LINK)
-            except OSError as reason:
-                if reason.errno not in {errno.ENOENT, errno.ELOOP}:
-                    raise
-                raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
+        try:
+            fd = os.open(path, os.O_RDONLY | _NO_LINK)
+        except OSError as reason:
+            if reason.errno not in {errno.ENOENT, errno.ELOOP}:
+                raise unreadable(reason) from reason
+            raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
         return File(fd, start, stop - start, os.fstat(fd).st_size)
 
     def delete(self, key: str, /) -> None:
@@ -106,7 +105,9 @@ class FilesystemStore:
                 for entry in entries:
                     try:
                         found = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
+                    except OSError as reason:
+                        if reason.errno not in LOST | {errno.ENOENT}:
+                            raise
                         continue
                     yield StoredKey(f"blobs/u/{shard.name}/{entry.name}", found.st_size, found.st_mtime)
 
