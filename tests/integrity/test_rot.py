@@ -14,7 +14,7 @@ from moorage.features.integrity.scrub import Pace, Scrub
 from moorage.features.integrity.settle import Then
 from moorage.features.integrity.verify import Kind
 from tests import make
-from tests.integrity.plant import FILES, ROWS, Garden, Image, bar, lose
+from tests.integrity.plant import FILES, ROWS, Garden, Image, age, bar, lose
 from tests.model.nodes import TRASH, UNDO
 
 PACE = Pace(period=7 * DAY, interval=600 * SECOND, rate=1 << 50)
@@ -205,6 +205,18 @@ def test_a_blob_that_may_not_be_read_is_told_and_the_pass_goes_on(garden: Callab
     assert found == {barred: (Kind.UNCHECKED, Then.LEFT), rotten: (Kind.HASH, Then.QUARANTINED)}
     assert not plot.fleet.nodes[0].db.read_now(outcome).consistent
     assert [plot.get(image.repository, f"blobs/{barred}", method).status for method in ("GET", "HEAD")] == [503, 200]
+
+
+def test_files_of_somebody_else_are_no_finding(garden: Callable[[int], Garden]) -> None:
+    plot = garden(1)
+    shard = plot.file(plot.images[0].layers[0]).parent
+    for path in (shard / ".3f0c.AbC123", shard / ".nfs0001", shard.parent / "notes"):
+        path.write_bytes(b"theirs")
+        age(path)
+    (shard / "folder").mkdir()
+    age(shard / "folder")
+    assert examine(plot, repair=True) == []
+    assert plot.fleet.nodes[0].db.read_now(outcome).consistent
 
 
 def test_what_another_room_holds_back_stays_so_when_its_bytes_are_healed(garden: Callable[[int], Garden]) -> None:

@@ -115,6 +115,22 @@ def test_a_file_that_its_disk_has_lost_is_passed_over(tmp_path: Path, monkeypatc
     store.close()
 
 
+def test_what_somebody_else_has_put_there_is_left_alone(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store, b"x")
+    uploads = tmp_path / "blobs" / "u"
+    for name in ("notes", "ab/.abcd.Xy12", "ab/.nfs0001", "ab/Thumbs.db", "ab/a b"):
+        (uploads / name).write_bytes(b"theirs")
+    for name in ("lost+found", ".snapshot", "ab/folder", "ab/folder/abce"):
+        (uploads / name).mkdir()
+        (uploads / name / "file").write_bytes(b"theirs")
+    (uploads / "ab" / "abcf").symlink_to(uploads / "notes")
+    assert [one.key for one in store.keys()] == [KEY]  # noqa: SIM118 - no dictionary
+    store.delete("blobs/u/ab/folder")
+    assert (uploads / "ab" / "folder" / "file").exists()
+    store.close()
+
+
 @pytest.mark.parametrize("key", ["../x", "blobs/../../x", "/etc/passwd", "blobs/\0", "BLOBS/x"])
 def test_no_key_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
     store = FilesystemStore(tmp_path)

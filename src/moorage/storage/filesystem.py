@@ -18,6 +18,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -96,20 +97,25 @@ class FilesystemStore:
 
     def delete(self, key: str, /) -> None:
         path = self._path(key)
-        with _explained("delete a blob", path):
+        with _explained("delete a blob", path), suppress(IsADirectoryError):  # a folder is no object
             Path(path).unlink(missing_ok=True)
 
     def keys(self) -> Iterator[StoredKey]:
+        """As promised.  Somebody else has put there what is no file, or has a name that is no key: it is left alone."""
         for shard in self._uploads.iterdir():
+            if not _KEY.fullmatch(f"blobs/u/{shard.name}") or not shard.is_dir():
+                continue
             with os.scandir(shard) as entries:
                 for entry in entries:
+                    key = f"blobs/u/{shard.name}/{entry.name}"
                     try:
                         found = entry.stat(follow_symlinks=False)
                     except OSError as reason:
                         if reason.errno not in LOST | {errno.ENOENT}:
                             raise
                         continue
-                    yield StoredKey(f"blobs/u/{shard.name}/{entry.name}", found.st_size, found.st_mtime)
+                    if stat.S_ISREG(found.st_mode) and _KEY.fullmatch(key):
+                        yield StoredKey(key, found.st_size, found.st_mtime)
 
     def room(self) -> int | None:
         try:
