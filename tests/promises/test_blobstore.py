@@ -115,6 +115,56 @@ def test_a_file_that_its_disk_has_lost_is_passed_over(tmp_path: Path, monkeypatc
     store.close()
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files and folders that were synced, since the list was last emptied."""
+    seen: list[Path] = []
+
+    def fsync(fd: int, sync: Any = os.fsync) -> None:
+        seen.append(Path(f"/proc/self/fd/{fd}").readlink())
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return seen
+
+
+class Killed(BaseException):
+    """What a process that is killed does no more."""
+
+
+@pytest.mark.parametrize("after", ["mkdir", "link"])
+def test_who_is_killed_while_he_makes_a_store_leaves_no_folder_unsynced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: list[Path], after: str
+) -> None:
+    root, act = tmp_path / "data", getattr(os, after)
+
+    def killed(*args: Any, **kwargs: Any) -> None:
+        act(*args, **kwargs)
+        if after == "link" or str(args[0]).endswith("/u/ff"):
+            raise Killed
+
+    with monkeypatch.context() as first:
+        first.setattr(os, after, killed)
+        with pytest.raises(Killed):
+            FilesystemStore(root)
+    synced.clear()
+    FilesystemStore(root).close()
+    folders = {one for one in synced if one.is_dir()}
+    assert folders >= {tmp_path, root, root / "blobs", root / "blobs" / "u"}
+
+
+def test_a_folder_above_that_cannot_be_written_need_not_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: list[Path]
+) -> None:
+    root = tmp_path / "data"
+    FilesystemStore(root).close()
+    synced.clear()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
+    FilesystemStore(root).close()
+    assert synced
+    assert tmp_path not in synced
+
+
 def test_what_somebody_else_has_put_there_is_left_alone(tmp_path: Path) -> None:
     store = FilesystemStore(tmp_path)
     put(store, b"x")

@@ -50,6 +50,7 @@ class FilesystemStore:
         with _explained(f"open the blob folder {root}", self._root):
             self._make_shards()
             self.identity = _identity(root.absolute() / "blobs" / "store")
+            self._sync_names()
             self._witness, self.incarnation = _incarnation(root.absolute() / "blobs" / "incarnation")
 
     def __repr__(self) -> str:
@@ -148,14 +149,19 @@ class FilesystemStore:
 
     def _make_shards(self) -> None:
         self._uploads.mkdir(parents=True, exist_ok=True)
-        made = False
         for number in range(256):
             shard = self._uploads / f"{number:02x}"
             if not shard.is_dir():
                 shard.mkdir(exist_ok=True)
-                made = True
-        if made:
-            for folder in (self._uploads, *self._uploads.parents[:2], self._uploads.parents[1].parent):
+
+    def _sync_names(self) -> None:
+        """Make durable what a store is made of, down to the root's own name.
+
+        Whoever finds it all made cannot know that: a process that was killed may have made it.  A folder that cannot
+        be written has no new name in it, and may be one that cannot be synced either.
+        """
+        for folder in (self._uploads, *self._uploads.parents[:3]):
+            if os.access(folder, os.W_OK):
                 _sync_folder(folder)
 
 
@@ -245,7 +251,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _identity(path: Path) -> str:
-    """What the store is called; the first process that opens it has its say."""
+    """What the store is called; the first process that opens it has its say.  The folder is the caller's to sync."""
     try:
         found = path.read_text("ascii", "replace")
     except FileNotFoundError:
@@ -255,7 +261,6 @@ def _identity(path: Path) -> str:
                 os.link(made, path)
         finally:
             made.unlink()
-        _sync_folder(path.parent)
         found = path.read_text("ascii", "replace")
     if not _IDENTITY.fullmatch(found):
         raise RegistryError(
