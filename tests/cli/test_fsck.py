@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import shutil
+import stat
 import subprocess
 import sys
 
@@ -38,9 +39,13 @@ def fsck(data, *options, **environ):
     return moorage("fsck", "--config", LAB, "--data", data, *options, **environ)
 
 
-def spoil(data):
+def layer(data):
     (path,) = [one for one in (data / "blobs" / "u").rglob("*") if one.is_file()]
-    path.write_bytes(b"L" + LAYER[1:])
+    return path
+
+
+def spoil(data):
+    layer(data).write_bytes(b"L" + LAYER[1:])
 
 
 def test_a_sound_registry_ends_with_0(data):
@@ -71,6 +76,17 @@ def test_rot_is_told_and_ends_with_1_until_it_was_pushed_again(data):
         assert make.push_blob(client, "acme/app", LAYER).status_code == 201
     server.stop()
     assert fsck(data).returncode == 0
+
+
+def test_a_blob_that_may_not_be_read_is_told_and_ends_with_2(data):
+    path = layer(data)
+    path.unlink()
+    os.mknod(path, stat.S_IFSOCK | 0o640)
+    done = fsck(data, "--repair")
+    why = "the blob's bytes cannot be read from the storage: No such device or address"
+    assert (done.returncode, done.stdout.splitlines()) == (
+        2, [f"unchecked: {make.digest(LAYER)} in acme/app: {why}", "1 left"],
+    )  # fmt: skip
 
 
 def test_json_is_one_document(data):

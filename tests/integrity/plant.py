@@ -1,14 +1,17 @@
 """A registry full of small images, and every way to break one: on the disk, and in the database beside us."""
 
 import ctypes
+import errno
 import json
 import os
 import random
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import ColumnElement, delete, select, update
 
 from moorage.db.engine import Tx
@@ -138,6 +141,23 @@ def punch(path: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         place, length = ctypes.c_long(4096), ctypes.c_long(4096)
         assert libc.fallocate(file.fileno(), keep_size_and_punch, place, length) == 0
+
+
+def lose(monkeypatch: pytest.MonkeyPatch, lost: Callable[[str], bool], number: int = errno.EUCLEAN) -> None:
+    """Have the disk fail with this error to open the files whose paths are `lost`, as it does without their inodes."""
+
+    def opened(path: str, *args: Any, sound: Callable[..., int] = os.open, **kwargs: Any) -> int:
+        if lost(os.fspath(path)):
+            raise OSError(number, os.strerror(number), path)
+        return sound(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", opened)
+
+
+def bar(path: Path) -> None:
+    """Put something in a file's place that nobody may open, not even root: it says nothing about the bytes."""
+    path.unlink()
+    os.mknod(path, stat.S_IFSOCK | 0o640)
 
 
 def extend(path: Path) -> None:

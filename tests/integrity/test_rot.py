@@ -1,5 +1,6 @@
 """R8: a thousand faults of every kind, all found in one pass, and nothing else."""
 
+import errno
 import json
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from moorage.features.integrity.scrub import Pace, Scrub
 from moorage.features.integrity.settle import Then
 from moorage.features.integrity.verify import Kind
 from tests import make
-from tests.integrity.plant import FILES, ROWS, Garden, Image
+from tests.integrity.plant import FILES, ROWS, Garden, Image, age, bar, lose
 from tests.model.nodes import TRASH, UNDO
 
 PACE = Pace(period=7 * DAY, interval=600 * SECOND, rate=1 << 50)
@@ -149,6 +150,73 @@ def test_a_pull_that_finds_the_bytes_cut_or_lost_has_them_pushed_again(
     assert plot.get(image.repository, place).status == 404
     served(plot, image)
     assert plot.rows(select(events.c.repository).where(events.c.kind == "blob.damaged")) == [(image.repository,)]
+
+
+DISKS = [errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA]
+"""What they say of bytes that they have lost."""
+
+
+@pytest.mark.parametrize("number", DISKS)
+def test_a_file_that_its_disk_will_not_open_is_rot_to_fsck(
+    garden: Callable[[int], Garden], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    plot = garden(2)
+    lost, image = plot.file(plot.images[0].layers[0]), plot.images[0]
+    plot.damage("flip", [plot.images[1].layers[0]])
+    plot.broken[make.digest(image.layers[0])] = "unreadable"
+    with monkeypatch.context() as disk:
+        lose(disk, str(lost).__eq__, number)
+        assert {one.what: one.kind.value for one in examine(plot)} == plot.broken
+        found = examine(plot, repair=True)
+        assert {one.what: one.kind.value for one in found} == plot.broken
+        assert {one.then for one in found} == {Then.QUARANTINED}
+        assert plot.fleet.nodes[0].db.read_now(outcome).consistent
+        served(plot, image)
+        assert plot.push_blob(image.repository, image.layers[0]).status == 201
+        del plot.broken[make.digest(image.layers[0])]
+        served(plot, image)
+
+
+@pytest.mark.parametrize("number", DISKS)
+def test_a_pull_that_the_disk_fails_has_the_blob_pushed_again(
+    garden: Callable[[int], Garden], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    plot = garden(1)
+    image = plot.images[0]
+    digest = make.digest(image.layers[0])
+    lose(monkeypatch, str(plot.file(image.layers[0])).__eq__, number)
+    assert plot.get(image.repository, f"blobs/{digest}", "HEAD").status == 200
+    assert plot.get(image.repository, f"blobs/{digest}").status == 404
+    plot.broken[digest] = "unreadable"
+    served(plot, image)
+    assert plot.push_blob(image.repository, image.layers[0]).status == 201
+    plot.broken.clear()
+    served(plot, image)
+
+
+def test_a_blob_that_may_not_be_read_is_told_and_the_pass_goes_on(garden: Callable[[int], Garden]) -> None:
+    plot = garden(2)
+    image = plot.images[0]
+    barred = make.digest(image.layers[0])
+    bar(plot.file(image.layers[0]))
+    plot.damage("flip", [plot.images[1].layers[0]])
+    found = {one.what: (one.kind, one.then) for one in examine(plot, repair=True)}
+    rotten = make.digest(plot.images[1].layers[0])
+    assert found == {barred: (Kind.UNCHECKED, Then.LEFT), rotten: (Kind.HASH, Then.QUARANTINED)}
+    assert not plot.fleet.nodes[0].db.read_now(outcome).consistent
+    assert [plot.get(image.repository, f"blobs/{barred}", method).status for method in ("GET", "HEAD")] == [503, 200]
+
+
+def test_files_of_somebody_else_are_no_finding(garden: Callable[[int], Garden]) -> None:
+    plot = garden(1)
+    shard = plot.file(plot.images[0].layers[0]).parent
+    for path in (shard / ".3f0c.AbC123", shard / ".nfs0001", shard.parent / "notes"):
+        path.write_bytes(b"theirs")
+        age(path)
+    (shard / "folder").mkdir()
+    age(shard / "folder")
+    assert examine(plot, repair=True) == []
+    assert plot.fleet.nodes[0].db.read_now(outcome).consistent
 
 
 def test_what_another_room_holds_back_stays_so_when_its_bytes_are_healed(garden: Callable[[int], Garden]) -> None:

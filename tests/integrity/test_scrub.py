@@ -1,5 +1,6 @@
 """The scrub: how it goes through everything, and what it makes of disks that come and go."""
 
+import errno
 import io
 import json
 import random
@@ -17,7 +18,7 @@ from moorage.errors import RegistryError
 from moorage.features.integrity.scrub import NAME, Pace, Scrub
 from moorage.telemetry import metrics
 from tests import make
-from tests.integrity.plant import Garden
+from tests.integrity.plant import Garden, bar, lose
 from tests.integrity.test_rot import PACE, scrub, served
 
 LARGE = random.Random(1).randbytes(20 * 1024 * 1024)
@@ -130,6 +131,65 @@ def test_a_missing_disk_is_not_taken_for_rot(garden: Callable[[int], Garden], tm
     plot.fleet.steps(one.step)
     for image in plot.images:
         served(plot, image)
+
+
+def test_a_file_that_its_disk_will_not_open_is_rot(
+    garden: Callable[[int], Garden], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plot = garden(3)
+    image = plot.images[1]
+    with monkeypatch.context() as disk:
+        lose(disk, str(plot.file(image.layers[0])).__eq__)
+        plot.damage("flip", [plot.images[2].layers[1]])
+        scrub(plot)
+        assert damaged(plot) == 2
+        assert cursor(plot)["part"] == "rest"
+        plot.broken[make.digest(image.layers[0])] = "unreadable"
+        served(plot, image)
+    scrub(plot)
+    del plot.broken[make.digest(image.layers[0])]
+    served(plot, image)
+
+
+def test_a_disk_that_fails_everything_is_not_taken_for_rot(
+    garden: Callable[[int], Garden], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plot = garden(20)
+    one = Scrub(plot.fleet.nodes[0].registry, PACE)
+    with monkeypatch.context() as disk:
+        lose(disk, lambda path: "/blobs/u/" in path, errno.EIO)
+        for _ in range(3):
+            with pytest.raises(RegistryError, match="is their disk there"):
+                plot.fleet.steps(one.step)
+    assert damaged(plot) == 19
+    plot.fleet.steps(one.step)
+    plot.fleet.steps(one.step)
+    assert damaged(plot) == 0
+
+
+def test_a_blob_that_may_not_be_read_is_told_and_passed_over(
+    garden: Callable[[int], Garden], told: io.StringIO
+) -> None:
+    plot = garden(2)
+    bar(plot.file(plot.images[0].layers[0]))
+    plot.damage("flip", [plot.images[1].layers[1]])
+    scrub(plot)
+    assert damaged(plot) == 1
+    (line,) = [line for line in told.getvalue().splitlines() if "could not be checked" in line]
+    assert make.digest(plot.images[0].layers[0]) in line
+
+
+def test_where_nothing_may_be_read_it_waits(garden: Callable[[int], Garden], told: io.StringIO) -> None:
+    plot = garden(12)
+    for image in plot.images:
+        for layer in image.layers:
+            bar(plot.file(layer))
+    one = Scrub(plot.fleet.nodes[0].registry, PACE)
+    for _ in range(2):
+        with pytest.raises(RegistryError, match="is their disk there"):
+            plot.fleet.steps(one.step)
+    assert damaged(plot) == 0
+    assert told.getvalue().count("could not be checked") == 21
 
 
 def test_what_it_finds_is_logged_and_counted(garden: Callable[[int], Garden], told: io.StringIO) -> None:

@@ -1,7 +1,12 @@
 """What every blob store promises."""
 
+import errno
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -91,6 +96,89 @@ def test_deleting_twice_is_no_error_and_reading_then_is(store: Store) -> None:
     with pytest.raises(RegistryError) as refused:
         store.open(KEY, 0, 1)
     assert refused.value.code is Code.BLOB_UNKNOWN
+
+
+def test_a_file_that_its_disk_has_lost_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store, b"x")
+
+    def lost(**_: bool) -> None:
+        raise OSError(errno.EUCLEAN, os.strerror(errno.EUCLEAN))
+
+    @contextmanager
+    def listed(folder: Path, scandir: Any = os.scandir) -> Iterator[Any]:
+        with scandir(folder) as entries:
+            yield iter([SimpleNamespace(name="abce", stat=lost), *entries])
+
+    monkeypatch.setattr(os, "scandir", listed)
+    assert [one.key for one in store.keys()] == [KEY]  # noqa: SIM118 - no dictionary
+    store.close()
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files and folders that were synced, since the list was last emptied."""
+    seen: list[Path] = []
+
+    def fsync(fd: int, sync: Any = os.fsync) -> None:
+        seen.append(Path(f"/proc/self/fd/{fd}").readlink())
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return seen
+
+
+class Killed(BaseException):
+    """What a process that is killed does no more."""
+
+
+@pytest.mark.parametrize("after", ["mkdir", "link"])
+def test_who_is_killed_while_he_makes_a_store_leaves_no_folder_unsynced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: list[Path], after: str
+) -> None:
+    root, act = tmp_path / "data", getattr(os, after)
+
+    def killed(*args: Any, **kwargs: Any) -> None:
+        act(*args, **kwargs)
+        if after == "link" or str(args[0]).endswith("/u/ff"):
+            raise Killed
+
+    with monkeypatch.context() as first:
+        first.setattr(os, after, killed)
+        with pytest.raises(Killed):
+            FilesystemStore(root)
+    synced.clear()
+    FilesystemStore(root).close()
+    folders = {one for one in synced if one.is_dir()}
+    assert folders >= {tmp_path, root, root / "blobs", root / "blobs" / "u"}
+
+
+def test_a_folder_above_that_cannot_be_written_need_not_be_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, synced: list[Path]
+) -> None:
+    root = tmp_path / "data"
+    FilesystemStore(root).close()
+    synced.clear()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
+    FilesystemStore(root).close()
+    assert synced
+    assert tmp_path not in synced
+
+
+def test_what_somebody_else_has_put_there_is_left_alone(tmp_path: Path) -> None:
+    store = FilesystemStore(tmp_path)
+    put(store, b"x")
+    uploads = tmp_path / "blobs" / "u"
+    for name in ("notes", "ab/.abcd.Xy12", "ab/.nfs0001", "ab/Thumbs.db", "ab/a b"):
+        (uploads / name).write_bytes(b"theirs")
+    for name in ("lost+found", ".snapshot", "ab/folder", "ab/folder/abce"):
+        (uploads / name).mkdir()
+        (uploads / name / "file").write_bytes(b"theirs")
+    (uploads / "ab" / "abcf").symlink_to(uploads / "notes")
+    assert [one.key for one in store.keys()] == [KEY]  # noqa: SIM118 - no dictionary
+    store.delete("blobs/u/ab/folder")
+    assert (uploads / "ab" / "folder" / "file").exists()
+    store.close()
 
 
 @pytest.mark.parametrize("key", ["../x", "blobs/../../x", "/etc/passwd", "blobs/\0", "BLOBS/x"])

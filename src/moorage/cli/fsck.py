@@ -15,6 +15,7 @@ from moorage.app import open_registry
 from moorage.cli.told import told
 from moorage.features.integrity.fsck import Finding, Told, check
 from moorage.features.integrity.settle import Then
+from moorage.features.integrity.verify import Kind
 from moorage.settings import load
 from moorage.telemetry import visible
 
@@ -34,13 +35,14 @@ def fsck(
 ) -> None:
     """Compare everything that is stored with what the database says of it, beside a server or without one.
 
-    Ends with 0 where everything is sound, with 1 where something is not, with 2 where it could not be found out.
+    Ends with 0 where everything is sound, with 1 where something is not, with 2 where not all of it could be found out.
     """
     totals = dict.fromkeys((then.value for then in Then), 0)
-    kept = []
+    kept, unchecked = [], False
     try:
         for one in _findings(config, data, repair=repair):
             totals[one.then] += 1
+            unchecked |= one.kind is Kind.UNCHECKED
             if json_:
                 kept.append(asdict(one))
             else:
@@ -53,7 +55,7 @@ def fsck(
     else:
         print(_summary(totals, repair=repair))
     if totals[Then.LEFT] or totals[Then.QUARANTINED]:
-        raise typer.Exit(1)
+        raise typer.Exit(2 if unchecked else 1)
 
 
 def _findings(config: Path | None, data: Path | None, *, repair: bool) -> Iterator[Finding]:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, cast, select
+from sqlalchemy import BigInteger, bindparam, cast, select, update
 from sqlalchemy import insert as insert_
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
 from moorage.db.schema import blobs, edges, manifests, trash_blobs, trash_edges, trash_manifests, trash_tags, uploads
-from moorage.db.statements import insert
+from moorage.db.statements import among, insert
 from moorage.oci.digest import Digest
 from moorage.oci.names import Tag
 
@@ -21,6 +21,13 @@ _DISCARD: Final = Prepared(
     lambda dialect: insert(
         dialect, trash_blobs, "storage_key", "digest", "size", "state", "purge_after"
     ).on_conflict_do_nothing()
+)
+_POSTPONE: Final = Prepared(
+    lambda dialect: (
+        update(trash_blobs)
+        .where(among(dialect, trash_blobs.c.storage_key, "keys"))
+        .values(purge_after=bindparam("until"))
+    )
 )
 _KEYS: Final = (blobs.c.storage_key, trash_blobs.c.storage_key)
 _LIVE: Final = Prepared(
@@ -106,6 +113,11 @@ def discard_all(tx: Tx, gone: Sequence[tuple[str, str, int]], purge_after: int) 
             for key, digest, size in gone
         ],
     )
+
+
+def postpone(tx: Tx, keys: list[str], until: int) -> None:
+    """Have bytes that could not be removed tried again after `until`, so that they keep no others waiting."""
+    _POSTPONE.run(tx, keys=keys, until=until)
 
 
 def unnamed(tx: Tx, keys: Sequence[str]) -> set[str]:

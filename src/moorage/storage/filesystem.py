@@ -18,6 +18,7 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Final
 
 from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Buffer
-from moorage.storage.store import Appending, BlobStore, Content, File, Parts, StoredKey
+from moorage.storage.store import LOST, Appending, BlobStore, Content, File, Parts, StoredKey, unreadable
 
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -49,6 +50,7 @@ class FilesystemStore:
         with _explained(f"open the blob folder {root}", self._root):
             self._make_shards()
             self.identity = _identity(root.absolute() / "blobs" / "store")
+            self._sync_names()
             self._witness, self.incarnation = _incarnation(root.absolute() / "blobs" / "incarnation")
 
     def __repr__(self) -> str:
@@ -86,29 +88,35 @@ class FilesystemStore:
 
     def open(self, key: str, start: int, stop: int, /) -> Content:
         path = self._path(key)
-        with _explained("read a blob", path):
-            try:
-                fd = os.open(path, os.O_RDONLY | _NO_LINK)
-            except OSError as reason:
-                if reason.errno not in {errno.ENOENT, errno.ELOOP}:
-                    raise
-                raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
+        try:
+            fd = os.open(path, os.O_RDONLY | _NO_LINK)
+        except OSError as reason:
+            if reason.errno not in {errno.ENOENT, errno.ELOOP}:
+                raise unreadable(reason) from reason
+            raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
         return File(fd, start, stop - start, os.fstat(fd).st_size)
 
     def delete(self, key: str, /) -> None:
         path = self._path(key)
-        with _explained("delete a blob", path):
+        with _explained("delete a blob", path), suppress(IsADirectoryError):  # a folder is no object
             Path(path).unlink(missing_ok=True)
 
     def keys(self) -> Iterator[StoredKey]:
+        """As promised.  Somebody else has put there what is no file, or has a name that is no key: it is left alone."""
         for shard in self._uploads.iterdir():
+            if not _KEY.fullmatch(f"blobs/u/{shard.name}") or not shard.is_dir():
+                continue
             with os.scandir(shard) as entries:
                 for entry in entries:
+                    key = f"blobs/u/{shard.name}/{entry.name}"
                     try:
                         found = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:
+                    except OSError as reason:
+                        if reason.errno not in LOST | {errno.ENOENT}:
+                            raise
                         continue
-                    yield StoredKey(f"blobs/u/{shard.name}/{entry.name}", found.st_size, found.st_mtime)
+                    if stat.S_ISREG(found.st_mode) and _KEY.fullmatch(key):
+                        yield StoredKey(key, found.st_size, found.st_mtime)
 
     def room(self) -> int | None:
         try:
@@ -141,14 +149,19 @@ class FilesystemStore:
 
     def _make_shards(self) -> None:
         self._uploads.mkdir(parents=True, exist_ok=True)
-        made = False
         for number in range(256):
             shard = self._uploads / f"{number:02x}"
             if not shard.is_dir():
                 shard.mkdir(exist_ok=True)
-                made = True
-        if made:
-            for folder in (self._uploads, *self._uploads.parents[:2], self._uploads.parents[1].parent):
+
+    def _sync_names(self) -> None:
+        """Make durable what a store is made of, down to the root's own name.
+
+        Whoever finds it all made cannot know that: a process that was killed may have made it.  A folder that cannot
+        be written has no new name in it, and may be one that cannot be synced either.
+        """
+        for folder in (self._uploads, *self._uploads.parents[:3]):
+            if os.access(folder, os.W_OK):
                 _sync_folder(folder)
 
 
@@ -238,7 +251,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _identity(path: Path) -> str:
-    """What the store is called; the first process that opens it has its say."""
+    """What the store is called; the first process that opens it has its say.  The folder is the caller's to sync."""
     try:
         found = path.read_text("ascii", "replace")
     except FileNotFoundError:
@@ -248,7 +261,6 @@ def _identity(path: Path) -> str:
                 os.link(made, path)
         finally:
             made.unlink()
-        _sync_folder(path.parent)
         found = path.read_text("ascii", "replace")
     if not _IDENTITY.fullmatch(found):
         raise RegistryError(

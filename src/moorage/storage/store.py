@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Buffer
 
 INLINE: Final = 16 * 1024
 """Blobs of at most this many bytes live in their row, under no key."""
 
-ROTTEN: Final = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA})
+LOST: Final = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.ENODATA})
 """What a disk or its file system says of bytes that it has lost.  Other errors say nothing about the bytes."""
 
 Parts = tuple[int, ...]
@@ -47,6 +48,12 @@ class StoredKey:
     key: str
     size: int
     modified: float
+
+
+def unreadable(reason: OSError) -> RegistryError:
+    """What to raise, from the reason: BLOB_UNKNOWN where the disk has lost the object, else UNAVAILABLE."""
+    code = Code.BLOB_UNKNOWN if reason.errno in LOST else Code.UNAVAILABLE
+    return RegistryError(code, f"the blob's bytes cannot be read from the storage: {reason.strerror}")
 
 
 class Appending(Protocol):
@@ -102,7 +109,10 @@ class BlobStore(Protocol):
         ...
 
     def open(self, key: str, start: int, stop: int, /) -> Content:
-        """Bytes `start` up to `stop`.  Raises BLOB_UNKNOWN where the object is missing."""
+        """Bytes `start` up to `stop`.
+
+        Raises BLOB_UNKNOWN where the object is missing, or `unreadable`; reading what is given may raise OSError too.
+        """
         ...
 
     def delete(self, key: str, /) -> None:
@@ -110,7 +120,7 @@ class BlobStore(Protocol):
         ...
 
     def keys(self) -> Iterator[StoredKey]:
-        """Everything stored, in no order, slowly: for maintenance, never while a client waits."""
+        """Everything stored but what is lost, in no order, slowly: for maintenance, never while a client waits."""
         ...
 
     def room(self) -> int | None:

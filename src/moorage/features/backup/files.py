@@ -10,7 +10,7 @@ from moorage.core.intake import pieces
 from moorage.errors import Code, RegistryError
 from moorage.features.backup.record import draft
 from moorage.oci import digest as digests
-from moorage.storage.store import ROTTEN, BlobStore, File
+from moorage.storage.store import LOST, BlobStore, File
 
 How = Literal["kept", "linked", "copied", "missing"]
 
@@ -77,7 +77,7 @@ def is_sound(parts: Iterable[bytes], digest: str, size: int) -> bool:
             hasher.update(part)
             found += len(part)
     except OSError as error:
-        if error.errno not in ROTTEN:
+        if error.errno not in LOST:
             raise
         return False
     return found == size and hasher.digest().text == digest

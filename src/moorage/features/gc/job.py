@@ -13,6 +13,7 @@ from typing import Final
 from moorage.core.intake import in_thread
 from moorage.core.registry import SECOND, Registry
 from moorage.db import collection, trash
+from moorage.errors import RegistryError
 from moorage.features.gc import clock, rows
 from moorage.features.gc.candidates import Candidates
 from moorage.features.gc.guard import Guard, log
@@ -63,11 +64,14 @@ def collector(registry: Registry, windows: Windows) -> Job:
         found = await db.write(rows.purge_manifests, now, now + registry.policy.lease, _MANIFESTS)
         given_up = await db.write(rows.give_up, now, _BATCH)
         keys = await db.write(rows.condemn, now, _BATCH)
+        refused: dict[str, str] = {}
         if keys:
-            await in_thread(_delete, registry.store, keys)
-            await db.write(rows.forget, keys)
-        guard.spend(given_up + len(keys))
-        if found >= _MANIFESTS or given_up + len(keys) >= _BATCH:
+            refused = await in_thread(_delete, registry.store, keys)
+            await db.write(rows.forget, [key for key in keys if key not in refused])
+            if refused:
+                await db.write(trash.postpone, list(refused), now + windows.interval)
+        guard.spend(given_up + len(keys) - len(refused))
+        if found >= _MANIFESTS or given_up + len(keys) >= _BATCH > len(refused):
             await asyncio.sleep(_REST)
             return True
         candidates.end()
@@ -132,6 +136,17 @@ def _batches(store: BlobStore) -> Iterator[list[StoredKey]]:
         yield batch
 
 
-def _delete(store: BlobStore, keys: list[str]) -> None:
+def _delete(store: BlobStore, keys: list[str]) -> dict[str, str]:
+    """Destroy what lies under `keys`; gives those of which the storage has refused it, and why."""
+    refused: dict[str, str] = {}
     for key in keys:
-        store.delete(key)
+        try:
+            store.delete(key)
+        except RegistryError as error:
+            refused[key] = error.message
+        except ValueError as error:  # nothing of ours has such a name: only its row goes
+            log.warning("what the trash names is not ours to destroy, and is forgotten", error=str(error))
+    if refused:
+        key, why = next(iter(refused.items()))
+        log.warning("bytes could not be destroyed, and wait for another try", objects=len(refused), key=key, error=why)
+    return refused

@@ -1,7 +1,7 @@
 """One whole pass over everything: rows against bytes, and bytes against rows.
 
     database   SQLite's own check of its file; where it fails, nothing else is believed
-    blobs      missing, unreadable, wrong size, wrong hash; those that wait for a push
+    blobs      missing, unreadable, wrong size, wrong hash; those that wait for a push, or could not be checked
     manifests  wrong size, wrong hash; edges, subject, artifact type and annotations against the bytes
     storage    bytes that no row names
     rows       that refer to rows which are gone
@@ -24,7 +24,7 @@ from moorage.errors import Code, RegistryError
 from moorage.features.integrity import edges, rows, settle, verify
 from moorage.features.integrity.rows import Edge, Row
 from moorage.features.integrity.settle import Then
-from moorage.features.integrity.verify import Damage, Kind, Reading, is_rotten
+from moorage.features.integrity.verify import Kind, Reading, is_rotten
 from moorage.storage.store import BlobStore, File, StoredKey
 
 _PAGE: Final = 200
@@ -131,10 +131,17 @@ class _Pass:
                         self.told("blobs", done, total)
                 finally:
                     reading.close()
-                yield from self._blob(blob, reading.damage())
+                yield from self._blob(reading)
             after = page[-1].id
 
-    def _blob(self, blob: Blob, damage: Damage | None) -> Iterator[Finding]:
+    def _blob(self, reading: Reading) -> Iterator[Finding]:
+        blob = reading.blob
+        try:
+            damage = reading.damage()
+        except RegistryError as error:
+            _, where = self.registry.db.scan_now(_again, blob)
+            yield Finding(Kind.UNCHECKED, str(blob.digest), where, error.message)
+            return
         if damage is None and blob.damaged is None:
             return
         now, where = self.registry.db.scan_now(_again, blob)
@@ -228,12 +235,11 @@ def _faults(tx: Tx, identity: int, sparse: bool) -> list[str]:
 
 
 def _is_stored(store: BlobStore, key: str) -> bool:
+    """Whether there are bytes under a key, be it that they may not be read."""
     try:
         found = store.open(key, 0, 0)
     except RegistryError as error:
-        if error.code is Code.BLOB_UNKNOWN:
-            return False
-        raise
+        return error.code is not Code.BLOB_UNKNOWN
     if isinstance(found, File):
         os.close(found.fd)
     return True

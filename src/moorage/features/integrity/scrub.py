@@ -136,7 +136,7 @@ class Scrub:
             if got >= wanted:
                 self._open = cursor, reading
                 break
-            cursor = await self._settle(cursor, blob, reading.damage())
+            cursor = await self._settle(cursor, reading)
             taken += _SEEK if blob.key is not None else 0
             reading = None
             if taken >= _SLICE:
@@ -148,23 +148,36 @@ class Scrub:
     async def _page(self, cursor: Cursor) -> list[Blob]:
         return await self._registry.db.scan(rows.blobs_after, cursor.after, _PAGE, cursor.part is Part.LOST)
 
-    async def _settle(self, cursor: Cursor, blob: Blob, damage: Damage | None) -> Cursor:
+    async def _settle(self, cursor: Cursor, reading: Reading) -> Cursor:
         """Act on what was found of a blob, and go behind it.  Raises UNAVAILABLE where it looks like a missing disk."""
+        blob = reading.blob
         cursor = replace(cursor, after=blob.id)
-        if damage is None or not damage.lost:
-            self._unread = 0 if blob.key is not None else self._unread
-        elif blob.damaged is None:
-            self._unread += 1
-            if self._unread >= _TOO_MANY:
-                raise RegistryError(
-                    Code.UNAVAILABLE,
-                    f"{self._unread} blobs in a row cannot be read: is their disk there? Nothing more is held back; "
-                    "if they are lost, run `moorage fsck --repair`",
-                )
+        try:
+            damage = reading.damage()
+        except RegistryError as error:
+            log.warning("a blob could not be checked", digest=str(blob.digest), key=blob.key, error=error.message)
+            self._not_read(blob)
+            return cursor
+        if damage is not None and damage.lost:
+            self._not_read(blob)
+        elif blob.key is not None:
+            self._unread = 0
         if is_rotten(damage) if blob.damaged is not None else damage is None:
             return cursor  # known, or sound
         then = await self._registry.db.write(settle.blob, blob, damage, self._registry.now())
         return _tell(cursor, then, damage, digest=str(blob.digest), key=blob.key)
+
+    def _not_read(self, blob: Blob) -> None:
+        """Count the blobs in a row that cannot be read, but not those known before.  Raises UNAVAILABLE at too many."""
+        if blob.damaged is not None:
+            return
+        self._unread += 1
+        if self._unread >= _TOO_MANY:
+            raise RegistryError(
+                Code.UNAVAILABLE,
+                f"{self._unread} blobs in a row cannot be read: is their disk there? Nothing more is held back; "
+                "if they are lost, run `moorage fsck --repair`",
+            )
 
     async def _manifests(self, cursor: Cursor) -> tuple[Cursor, int]:
         """The same for manifests; behind the last one, everything was looked at."""

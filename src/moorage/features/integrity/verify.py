@@ -9,7 +9,7 @@ from moorage.core.intake import pieces
 from moorage.db.blobs import Blob
 from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Digest, hasher
-from moorage.storage.store import ROTTEN, BlobStore, File
+from moorage.storage.store import BlobStore, File, unreadable
 
 
 class Kind(StrEnum):
@@ -17,6 +17,7 @@ class Kind(StrEnum):
 
     MISSING = "missing"
     UNREADABLE = "unreadable"
+    UNCHECKED = "unchecked"
     SIZE = "size"
     HASH = "hash"
     DAMAGED = "damaged"
@@ -58,34 +59,33 @@ class Reading:
         self._hasher = hasher(blob.digest.algorithm)
         self._pieces = _stored(store, blob)
         self._size = 0
-        self._lost: Damage | None = None
+        self._failed: RegistryError | None = None
 
     def go_on(self, most: int) -> int:
-        """Read at least `most` bytes unless fewer are left, and say how many: less means the end.  Blocks.
-
-        Raises UNAVAILABLE, or OSError, where nothing can be said about the bytes.
-        """
+        """Read at least `most` bytes unless fewer are left, and say how many: less means the end.  Blocks."""
         taken = 0
         try:
             while taken < most and (piece := next(self._pieces, b"")):
                 self._hasher.update(piece)
                 taken += len(piece)
         except RegistryError as error:
-            if error.code is not Code.BLOB_UNKNOWN:
-                raise
-            self._lost = Damage(Kind.MISSING, error.message)
-        except OSError as error:
-            if error.errno not in ROTTEN:
-                raise
-            self._lost = Damage(Kind.UNREADABLE, f"the storage cannot read it: {error.strerror}")
+            self._failed = error
         self._size += taken
-        return 0 if self._lost else taken
+        return 0 if self._failed else taken
 
     def damage(self) -> Damage | None:
-        """What is wrong with the blob, once all of it was read."""
+        """What is wrong with the blob, once all of it was read.
+
+        Raises UNAVAILABLE where it could not be, and that says nothing about its bytes.
+        """
         if self.blob.content is not None:
             return content(self.blob.digest, self.blob.size, self.blob.content)
-        return self._lost or _judge(self.blob.digest, self.blob.size, self._hasher.digest(), self._size)
+        if self._failed is None:
+            return _judge(self.blob.digest, self.blob.size, self._hasher.digest(), self._size)
+        if self._failed.code is not Code.BLOB_UNKNOWN:
+            raise self._failed
+        refused = isinstance(self._failed.__cause__, OSError)  # by the disk
+        return Damage(Kind.UNREADABLE if refused else Kind.MISSING, self._failed.message)
 
     def close(self) -> None:
         self._pieces.close()
@@ -115,6 +115,8 @@ def _stored(store: BlobStore, blob: Blob) -> Generator[bytes, None, None]:
         return
     try:
         found = store.open(blob.key or "", 0, blob.size)
+        yield from pieces(replace(found, count=found.size) if isinstance(found, File) else found)
     except ValueError as error:  # what stands in the row is no key
         raise RegistryError(Code.BLOB_UNKNOWN, str(error)) from error
-    yield from pieces(replace(found, count=found.size) if isinstance(found, File) else found)
+    except OSError as error:
+        raise unreadable(error) from error
