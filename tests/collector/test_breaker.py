@@ -8,7 +8,7 @@ import pytest
 from moorage.db import collection
 from moorage.db.schema import blobs
 from moorage.db.tx import Tx
-from moorage.features.gc import job
+from moorage.features.gc import job, rows
 from moorage.features.gc.job import Windows, collector, purger, sweeper
 from tests import make
 from tests.model.nodes import ABANDONED, LEASE, SECOND, TRASH, Fleet
@@ -73,7 +73,7 @@ def test_more_than_the_share_stays_until_somebody_lets_it_through_once(begin: Be
     found = db.read_now(collection.look)
     assert (found.armed, found.cause, found.objects) == (False, "breaker", 150)
     assert "150 of 150 blobs" in found.reason
-    assert db.write_now(collection.arm_after_check, 0) is False, "a check does not answer that"
+    assert db.write_now(collection.arm_after_check, found, 0) is False, "a check does not answer that"
     db.write_now(lambda tx: collection.arm(tx, 0, objects=found.objects, size=found.size))
     expire(fleet)
     assert count(fleet) == (0, 0)
@@ -116,6 +116,47 @@ def test_what_becomes_due_after_a_look_does_not_go_on_its_account(
     assert not db.read_now(collection.look).armed
 
 
+def test_what_was_promised_to_nobody_does_not_trip_it(begin: Begin) -> None:
+    """Uploads that are cancelled, or turn out wrong, and pushes of what is known already."""
+    fleet = begin()
+    content = b"known" * 10_000
+    push_known = f"/v2/z/blobs/uploads/?digest={make.digest(content)}"
+    assert fleet.ask(0, "POST", push_known, content).status == 201
+    for number in range(45):
+        assert fleet.ask(0, "POST", push_known, content).status == 201
+        for size in (1, 20_000):
+            place = fleet.ask(0, "POST", "/v2/z/blobs/uploads/").headers["Location"]
+            place = fleet.ask(0, "PATCH", place, b"x" * size).headers["Location"]
+            if number % 2:
+                assert fleet.ask(0, "DELETE", place).status == 204
+            else:
+                assert fleet.ask(0, "PUT", f"{place}?digest={make.digest(b'other')}").status == 400
+    while fleet.work(0, 0):
+        pass
+    assert fleet.nodes[0].db.read_now(collection.look).armed
+    assert count(fleet) == (1, 1)
+
+
+@pytest.mark.parametrize("blobs_due", [0, 150])
+def test_it_overrules_nobody_who_disarms_while_it_looks(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch, blobs_due: int
+) -> None:
+    """Neither by arming, where what was let through once has gone, nor by its own reason."""
+    fleet = begin()
+    push(fleet, blobs_due)
+    expire(fleet)
+    db, due = fleet.nodes[0].db, rows.due
+    db.write_now(lambda tx: collection.arm(tx, 0, objects=1))
+
+    def slow(tx: Tx, *arguments: int) -> tuple[int, int]:
+        fleet.nodes[1].db.write_now(lambda tx: collection.disarm(tx, "storage", "another folder", 1))
+        return due(tx, *arguments)
+
+    monkeypatch.setattr(rows, "due", slow)
+    fleet.work(0, 0)
+    assert db.read_now(collection.look).cause == "storage"
+
+
 def test_it_can_be_switched_off(begin: Begin) -> None:
     fleet = begin(1.0)
     push(fleet, 150)
@@ -137,6 +178,9 @@ def test_while_it_is_disarmed_nothing_goes_and_clients_go_on(begin: Begin) -> No
     assert count(fleet) == (51, 3)
     push(fleet, 1)
     assert fleet.ask(0, "GET", f"/v2/z/blobs/{make.digest(b'0' * 20_000)}").status == 200
-    assert db.write_now(collection.arm_after_check, 0) is True
+    before = db.read_now(collection.look)
+    db.write_now(lambda tx: collection.disarm(tx, "storage", "another folder", 1))
+    assert db.write_now(collection.arm_after_check, before, 2) is False, "nobody has looked at that folder"
+    assert db.write_now(collection.arm_after_check, db.read_now(collection.look), 2) is True
     expire(fleet)
     assert count(fleet) == (0, 0)

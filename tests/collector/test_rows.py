@@ -192,3 +192,32 @@ def test_pushes_that_share_a_layer_do_not_wait_for_each_other(bench: Bench) -> N
     with standing(bench.db, bench.put):
         put = bench.fleet.ask(1, "PUT", f"/v2/{OTHER}/manifests/1", body, content_type=make.IMAGE)
         assert put.status == 201
+
+
+def test_a_manifest_that_is_being_pushed_while_its_blob_is_healed_holds_it(
+    bench: Bench, postgresql_server: Server
+) -> None:
+    for name in (NAME, OTHER):
+        bench.push_blob(name)
+    for file in (bench.fleet.blobs / "blobs" / "u").rglob("*-*"):
+        file.unlink()
+    assert not bench.has()
+    bench.registry = replace(bench.registry, policy=replace(bench.registry.policy, sparse=True))
+    healed: list[int] = []
+
+    def heal(tx: Tx) -> None:
+        repositories.ensure(tx, OTHER, bench.fleet.clock.at)
+        blob = blobs.stored(tx, Digest.parse(DIGEST))
+        assert blob
+        healed.append(blobs.heal(tx, blob, len(BLOB), None, BLOB))
+
+    healer = threading.Thread(target=lambda: bench.db.write_now(heal))
+    with standing(bench.db, bench.put):
+        healer.start()
+        until(lambda: waiting(postgresql_server, "transactionid") == 1)
+    healer.join(30)
+    assert healed == [True]
+    assert bench.fleet.nodes[1].db.write_now(bench.unlink) == 1, (
+        "the manifest refers to it, and nothing does in the other"
+    )
+    assert bench.has()

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
+from moorage.db.ballast import Ballast
 from moorage.db.engine import Database, Tx, open_database
+from moorage.db.link import Link
 from moorage.db.turnstile import Turnstile
 from moorage.db.writer import MOST
 from moorage.errors import Code, RegistryError
@@ -298,6 +300,31 @@ async def test_a_file_that_another_program_locks_is_unavailable_then_recovers(ur
     beside.close()
     assert await hasty.write(note, 1) == 1
     await hasty.close()
+
+
+async def test_nobody_is_told_of_a_commit_that_failed_when_room_was_found_for_another(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group that an I/O error ended runs again one by one, and then the disk is full until the ballast is dropped."""
+    commit, errors = Link.commit, [sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_FULL]
+
+    def failing(link: Link) -> None:
+        if errors:
+            error = sqlite3.OperationalError("the disk")
+            error.sqlite_errorcode = errors.pop(0)
+            raise error
+        commit(link)
+
+    drops = [True]
+    monkeypatch.setattr(Ballast, "drop", lambda _: bool(drops) and drops.pop())
+    with standing(db) as go:
+        waiting = [asyncio.ensure_future(db.write(note, number)) for number in (1, 2)]
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr(Link, "commit", lambda link: (monkeypatch.setattr(Link, "commit", failing), commit(link)))
+        go.set()
+        assert await asyncio.gather(*waiting) == [1, 2]
+    assert (errors, drops) == ([], [])
+    assert {1, 2} <= db.read_now(kept)
 
 
 @pytest.mark.parametrize("durable", [True, False])

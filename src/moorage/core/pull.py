@@ -29,7 +29,7 @@ __all__ = [
     "blob_head",
     "content",
     "file_key",
-    "is_stored",
+    "lost",
     "manifest",
     "read_blob",
 ]
@@ -109,7 +109,7 @@ async def content(registry: Registry, linked: Linked, start: int, stop: int) -> 
     That is written down, or HEAD would go on telling clients that there is no need to push it again.
     """
     try:
-        return _open(registry, linked, start, stop)
+        return _open(registry, linked.blob, start, stop)
     except RegistryError as error:
         if error.code is not Code.BLOB_UNKNOWN:
             raise
@@ -133,17 +133,17 @@ async def file_key(registry: Registry, linked: Linked) -> str | None:
     return linked.blob.key
 
 
-async def is_stored(registry: Registry, blob: Blob) -> bool:
-    """Whether the store has bytes under the blob's key, in their number; if not, that is written down."""
+def lost(registry: Registry, blob: Blob) -> str | None:
+    """What a look for the blob's bytes, not at them, finds wrong: that they are gone, or not as many."""
     try:
-        found = await content(registry, Linked(blob, 0, 0), 0, blob.size)
+        found = _open(registry, blob, 0, blob.size)
     except RegistryError as error:
         if error.code is not Code.BLOB_UNKNOWN:
             raise
-        return False
+        return error.message
     if isinstance(found, File):
         os.close(found.fd)
-    return True
+    return None
 
 
 async def _condemn(registry: Registry, blob: Blob, reason: str) -> None:
@@ -155,8 +155,7 @@ async def _condemn(registry: Registry, blob: Blob, reason: str) -> None:
         logger(__name__).warning("damage was not written down", digest=str(blob.digest), error=error.message)
 
 
-def _open(registry: Registry, linked: Linked, start: int, stop: int) -> Content:
-    blob = linked.blob
+def _open(registry: Registry, blob: Blob, start: int, stop: int) -> Content:
     if blob.content is not None:
         return blob.content[start:stop]
     content = registry.store.open(blob.key or "", start, stop)
@@ -210,4 +209,4 @@ async def _fallback(registry: Registry, permit: Permit, reference: Reference) ->
 
 def read_blob(registry: Registry, linked: Linked, start: int, stop: int) -> bytes:
     """Bytes `start` up to `stop` of a blob, all at once: blocking, for small parts."""
-    return b"".join(pieces(_open(registry, linked, start, stop)))
+    return b"".join(pieces(_open(registry, linked.blob, start, stop)))

@@ -11,9 +11,10 @@ from typing import Final
 from moorage.access.action import Action
 from moorage.access.permit import Permit
 from moorage.core import room
+from moorage.core.damage import condemn
 from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of, outrun
 from moorage.core.ports import FinishUpload
-from moorage.core.pull import is_stored
+from moorage.core.pull import lost
 from moorage.core.registry import Registry, read_only
 from moorage.db import blobs, events, repositories, trash, uploads
 from moorage.db.blobs import Blob
@@ -264,7 +265,11 @@ def _compare(upload: Upload, arrived: Digest, wanted: Digest) -> None:
 def _forget(tx: Tx, upload: Upload, now: int) -> None:
     """The upload's row goes; its bytes, which nothing names then, are left to the collector."""
     if uploads.remove(tx, upload.id):
-        trash.discard(tx, key_of(upload), upload.digest, upload.offset, now)
+        trash.discard(tx, key_of(upload), upload.digest, 0, now)
+
+
+_Tried = tuple[str | None, str | None]
+"""The key of somebody else's copy, and what a look for it found wrong."""
 
 
 class _UntriedError(Exception):
@@ -277,21 +282,20 @@ class _UntriedError(Exception):
 
 async def _finish(registry: Registry, permit: Permit, upload: Upload, digest: Digest, *, session: bool) -> Digest:
     """Name durable bytes."""
-    tried: str | None = None
+    tried: _Tried | None = None
     while True:
         try:
             await registry.db.write(_name, registry, permit, upload, digest, session, tried)
         except _UntriedError as copy:
-            await is_stored(registry, copy.blob)  # if not, ours heals it
-            tried = copy.blob.key
+            tried = copy.blob.key, lost(registry, copy.blob)
         else:
             return digest
 
 
 def _name(
-    tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, session: bool, tried: str | None
+    tx: Tx, registry: Registry, permit: Permit, upload: Upload, digest: Digest, session: bool, tried: _Tried | None
 ) -> None:
-    """The rows that make durable bytes a blob of the repository; `tried` is the key of a copy that is there.
+    """The rows that make durable bytes a blob of the repository.  Raises _UntriedError.
 
     A session that has been finished is remembered, so that a repeated PUT gets its answer again.
     """
@@ -306,15 +310,19 @@ def _name(
     registry.ask_gates(tx, permit, FinishUpload(digest, upload.offset))
     key = key_of(upload) if upload.content is None else None
     blob = blobs.add(tx, digest, upload.offset, key, upload.content, now)
-    if blob.damaged is None and blob.key not in (None, key, tried):
-        raise _UntriedError(blob)
+    if blob.damaged is None and blob.key not in (None, key):
+        if tried is None or tried[0] != blob.key:
+            raise _UntriedError(blob)
+        if tried[1] is not None and condemn(tx, blob, tried[1], now):
+            blob = blob._replace(damaged=tried[1])
     spare, kept_until = key if blob.key != key else None, now  # somebody else was first: one copy is enough
     if blob.damaged is not None and blobs.heal(tx, blob, upload.offset, key, upload.content):
         # What rotted may tell its operator why.
         spare, kept_until = blob.key, now + registry.policy.undo
         events.append(tx, "blob.healed", permit.repository.value, permit.actor.name, {"digest": str(digest)}, now)
     if spare is not None:
-        trash.discard(tx, spare, digest, upload.offset, kept_until)
+        # Ours was promised to nobody: like an abandoned upload's it weighs nothing.
+        trash.discard(tx, spare, digest, upload.offset if spare != key else 0, kept_until)
     blobs.link(tx, repository, blob, now, now + registry.policy.lease)
 
 

@@ -171,11 +171,11 @@ def _kept(dialect: Dialect) -> Any:
     )
 
 
-_LINKS_HELD: Final = Prepared(
-    select(links.c.repository_id)
-    .where(links.c.blob_id == bindparam("blob"))
-    .order_by(links.c.repository_id)
-    .with_for_update(read=True, key_share=True)
+_HOLDERS_HELD: Final = Prepared(
+    select(repositories.c.id)
+    .where(repositories.c.id.in_(select(links.c.repository_id).where(links.c.blob_id == bindparam("blob"))))
+    .order_by(repositories.c.id)
+    .with_for_update(key_share=True)
 )
 _ANY_STORED: Final = Prepared(select(blobs.c.id).where(blobs.c.storage_key.is_not(None)).limit(1))
 _LINK: Final = Prepared(_link)
@@ -237,8 +237,11 @@ def heal(tx: Tx, blob: Blob, size: int, key: str | None, content: bytes | None) 
 
 
 def bind_waiting(tx: Tx, blob: Blob) -> None:
-    """Bind the edges that wait for a blob which was damaged, wherever it is linked: those pushed meanwhile."""
-    for (repository,) in _LINKS_HELD.all(tx, blob=blob.id):
+    """Bind the edges that wait for a blob which was damaged, wherever it is linked: those pushed meanwhile.
+
+    Repositories are held, as by `repositories.hold`: a push that is under way has ended, or sees the blob sound.
+    """
+    for (repository,) in _HOLDERS_HELD.all(tx, blob=blob.id):
         _BIND.run(tx, in_repository=repository, waiting_for=str(blob.digest), blob=blob.id)
 
 

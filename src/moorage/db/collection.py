@@ -46,13 +46,15 @@ def arm(tx: Tx, now: int, *, objects: int = 0, size: int = 0) -> None:
     _put(tx, {"armed": True, "objects": objects, "size": size}, now)
 
 
-def arm_after_check(tx: Tx, now: int) -> bool:
-    """A whole check found rows and bytes in agreement.  Whether that arms it, or armed it was already.
+def arm_after_check(tx: Tx, before: Collection, now: int) -> bool:
+    """A whole check found rows and bytes in agreement; it stood as `before` when that began.  Whether that arms it, or
+    armed it was already.
 
-    It does not settle what the breaker asked: whether so much is meant to go is for people to say.
+    It does not settle what the breaker asked: whether so much is meant to go is for people to say.  Nor what has
+    disarmed it since.
     """
     found = look(tx)
-    if not found.armed and found.cause != "breaker":
+    if not found.armed and found.cause != "breaker" and found == before:
         arm(tx, now)
         return True
     return found.armed

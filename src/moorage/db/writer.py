@@ -72,6 +72,8 @@ class Member:
     def deliver(self) -> None:
         if self.future.done():  # its task was cancelled
             return
+        if not self.settled:
+            self.fail(RuntimeError("a write was neither committed nor refused"))
         if self.error is None:
             self.future.set_result(self.value)
         elif isinstance(self.error, StopIteration):  # futures refuse it
@@ -189,7 +191,7 @@ class Writer:
                 self._in_a_row = 0
                 if not self._commit(members):
                     for member in members:
-                        if not member.settled:
+                        while not member.settled:  # twice where more room was found for it
                             self._commit([member])
         except BaseException as error:  # noqa: BLE001 - the thread must outlive it, or all writes would hang
             reason = named(error)

@@ -203,7 +203,8 @@ def _whole(path: str, size: int) -> int:
         raise _lost() from None
     try:
         _lock(fd)
-        found = os.fstat(fd).st_size
+        status = os.fstat(fd)
+        found = status.st_size if status.st_nlink else -1  # another's sync failed, and took the name away
     except BaseException:
         os.close(fd)
         raise

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, exists, func, select, update
 
+from moorage.db.blobs import bind_waiting
+from moorage.db.blobs import stored as blob_of
 from moorage.db.engine import Tx
 from moorage.db.schema import blobs, jobs, links, manifests, repositories, state, uploads
+from moorage.oci.digest import Digest
 
 _PAGE = 1000
 
@@ -56,6 +59,7 @@ def mend(tx: Tx, sound: dict[str, bytes]) -> None:
     for digest, found in sound.items():
         values = {"content": found, "size": len(found), "damaged": None}
         tx.execute(update(blobs).where(blobs.c.digest == digest).values(values))
+        _bind_waiting(tx, digest)
 
 
 def counts(tx: Tx) -> dict[str, int]:
@@ -81,3 +85,9 @@ def absolve(tx: Tx, digests: list[str]) -> None:
     """Write down that the bytes of these blobs are sound."""
     for digest in digests:
         tx.execute(update(blobs).where(blobs.c.digest == digest).values(damaged=None))
+        _bind_waiting(tx, digest)
+
+
+def _bind_waiting(tx: Tx, digest: str) -> None:
+    if (healed := blob_of(tx, Digest.parse(digest))) is not None:
+        bind_waiting(tx, healed)

@@ -52,7 +52,7 @@ class Guard:
         objects, size = await self._db.scan(rows.due, now, FEW + 1)
         if objects <= FEW and size <= _FEW_BYTES:
             if found.objects:  # what was let through once has gone
-                await self._db.write(collection.arm, now)
+                await self._db.write(_settle, found, now)
             return found
         objects, size = await self._db.scan(rows.due, now, sys.maxsize)
         all_objects, all_size = await self._db.scan(rows.total)
@@ -66,9 +66,15 @@ class Guard:
             "`moorage gc arm --once`"
         )
         log.error("collection is disarmed by its breaker", blobs=objects, bytes=size, share=self._share)
-        return await self._db.write(_disarm, reason, now, objects, size)
+        return await self._db.write(_disarm, found, reason, now, objects, size)
 
 
-def _disarm(tx: Tx, reason: str, now: int, objects: int, size: int) -> Collection:
-    collection.disarm(tx, "breaker", reason, now, objects=objects, size=size)
+def _settle(tx: Tx, found: Collection, now: int) -> None:
+    if collection.look(tx) == found:  # nobody has disarmed it meanwhile
+        collection.arm(tx, now)
+
+
+def _disarm(tx: Tx, found: Collection, reason: str, now: int, objects: int, size: int) -> Collection:
+    if collection.look(tx) == found:  # or the reason why somebody has would be lost
+        collection.disarm(tx, "breaker", reason, now, objects=objects, size=size)
     return collection.look(tx)

@@ -19,6 +19,7 @@ from typing import Final
 from moorage.core.registry import SECOND, Registry
 from moorage.db import blobs, collection, state, trash
 from moorage.db.blobs import Blob
+from moorage.db.collection import Collection
 from moorage.db.engine import Tx
 from moorage.errors import Code, RegistryError
 from moorage.features.integrity import edges, rows, settle, verify
@@ -89,19 +90,19 @@ def check(registry: Registry, *, repair: bool, keep: int, told: Told = lambda *_
     if broken:
         yield from (Finding(Kind.DATABASE, "the file", "", words) for words in broken)
         return
-    counts = dict.fromkeys(Then, 0)
+    before, counts = registry.db.read_now(collection.look), dict.fromkeys(Then, 0)
     for finding in _Pass(registry, repair, keep, told).findings():
         counts[finding.then] += 1
         yield finding
     ended = Outcome(registry.now(), counts[Then.LEFT], counts[Then.QUARANTINED], counts[Then.REPAIRED])
-    registry.db.write_now(_remember, ended)
+    registry.db.write_now(_remember, ended, before)
 
 
-def _remember(tx: Tx, ended: Outcome) -> None:
+def _remember(tx: Tx, ended: Outcome, before: Collection) -> None:
     value = {"at": ended.at, "left": ended.left, "quarantined": ended.quarantined, "repaired": ended.repaired}
     state.put(tx, NAME, value, ended.at)
     if ended.consistent:
-        collection.arm_after_check(tx, ended.at)
+        collection.arm_after_check(tx, before, ended.at)
 
 
 @dataclass(frozen=True, slots=True)
