@@ -196,6 +196,8 @@ def visit(
                 running = _up(launcher, scene)
                 points.add(point, oracle.check(scene.place, scene.path, since=scene.since))
                 points.verdict.violations += [f"after {point}: {one}" for one in act.verify(scene)]
+                if until_wrong and points.verdict.violations:
+                    break  # what is broken on purpose need not do the rest
                 points.verdict.violations += [f"again after {point}: {one}" for one in act.repeat(scene)]
                 points.add(f"{point}, and again", oracle.check(scene.place, scene.path, since=scene.since))
     finally:
