@@ -70,12 +70,11 @@ def _answer_before_commit() -> None:
         self._link.begin(durable=any(member.durable for member in members))
         for member in members:
             member.value, member.error = writer._run(self._link, member.fn, member.args, alone=False)
+            member.settled = True
         if all(member.durable for member in members):
             writer._release(members)
             time.sleep(0.01)
         self._link.commit()
-        for member in members:
-            member.settled = True
         return True
 
     writer.Writer._commit = commit  # type: ignore[method-assign]
