@@ -151,18 +151,36 @@ def _unlinked_before_the_row() -> None:
     rows.give_up = hasty
 
 
-def _key_reused() -> None:
+def _destroy_what_is_named() -> None:
+    """Without the collector's own look at who names a key, which is there for such mistakes."""
     from sqlalchemy import bindparam, select
 
-    from moorage.core import upload
     from moorage.db.prepared import Prepared
     from moorage.db.schema import trash_blobs
     from moorage.features.gc import rows
 
-    # Without the collector's own look at who names a key, which is there for such mistakes.
+    due = trash_blobs.c.purge_after <= bindparam("now")
     rows._DUE = Prepared(  # type: ignore[misc]
-        select(trash_blobs.c.storage_key).where(trash_blobs.c.purge_after <= bindparam("now")).limit(bindparam("most"))
+        select(trash_blobs.c.storage_key).where(due).limit(bindparam("most"))
     )
+
+
+def _late_cancellation() -> None:
+    from sqlalchemy import bindparam, delete
+
+    from moorage.db import schema, uploads
+    from moorage.db.prepared import Prepared
+
+    _destroy_what_is_named()
+    uploads._DELETE = Prepared(  # type: ignore[misc]
+        delete(schema.uploads).where(schema.uploads.c.id == bindparam("upload"))
+    )
+
+
+def _key_reused() -> None:
+    from moorage.core import upload
+
+    _destroy_what_is_named()
     seal, own_key = upload._seal, upload.key_of
 
     def key_of(one: Any) -> str:
@@ -204,6 +222,7 @@ MUTANTS = {
     "row-before-bytes": Mutant("a blob's row is written before its bytes", _row_before_bytes),
     "unlinked-before-the-row": Mutant("the collector removes bytes before their row is gone", _unlinked_before_the_row),
     "key-reused": Mutant("a storage key is the digest, so that it comes back after a deletion", _key_reused),
+    "late-cancellation": Mutant("who cancels an upload that is finished meanwhile takes its bytes", _late_cancellation),
     "failed-sync-ignored": Mutant("a sync that failed is taken for one that succeeded", _failed_sync_ignored),
     "state-trusted": Mutant("a saved hash goes on although its bytes were lost", _state_trusted),
 }

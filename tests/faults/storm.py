@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,11 +49,14 @@ class Storm:
     """How long they took after a kill."""
 
 
-def storm(place: Place, path: Path, kills: int, names: str) -> Storm:
+Start = Callable[[Place], Running]
+
+
+def storm(place: Place, path: Path, kills: int, names: str, start: Start = execute) -> Storm:
     """Kill the registry `kills` times; the oracle looks after every fifty, and waits for the collector."""
     place.environment |= HURRY
     history, seen = History(path, "storm"), Storm()
-    running = _start(place, history, [])
+    running = _start(start, place, history, [])
     try:
         while seen.kills < kills:
             since = time.monotonic_ns()
@@ -62,12 +66,12 @@ def storm(place: Place, path: Path, kills: int, names: str) -> Storm:
                     history.event("killed")
                     if number % ORDERLY == ORDERLY - 1:
                         running.stop()
-                        running = _start(place, history, seen.clean)
+                        running = _start(start, place, history, seen.clean)
                         history.event("killed")
                     running.kill()
                     seen.kills += 1
                     free_jobs(place)
-                    running = _start(place, history, seen.killed)
+                    running = _start(start, place, history, seen.killed)
             seen.verdict.add(oracle.check(place, path, window=WINDOW, since=since))
             seen.verdict.violations += oracle.settle(place, CONVERGE)
         history.event("killed")
@@ -79,9 +83,9 @@ def storm(place: Place, path: Path, kills: int, names: str) -> Storm:
     return seen
 
 
-def _start(place: Place, history: History, times: list[float]) -> Running:
+def _start(start: Start, place: Place, history: History, times: list[float]) -> Running:
     began = time.monotonic()
-    running = execute(place)
+    running = start(place)
     running.until_ready()
     times.append(time.monotonic() - began)
     history.event("ready")

@@ -12,6 +12,7 @@ from tests.faults.power import cuts, machine
 from tests.faults.report import tally
 from tests.faults.scenes import push_while_syncs_fail, resume_after_a_cut
 from tests.faults.server import Launcher, Place, launcher
+from tests.faults.storm import storm
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900), pytest.mark.usefixtures("disks")]
 
@@ -19,6 +20,9 @@ Hunt = Callable[[Launcher, Path], list[str]]
 
 ENOUGH = 8
 """Power cuts within which a mutant must have been noticed."""
+
+STORMY = 15
+"""Kills of a storm that must notice one."""
 
 
 def by_cuts(arrangement: str) -> Hunt:
@@ -35,6 +39,10 @@ def by_points(act: str, *only: str, every: int = 1) -> Hunt:
         return visit(registries, scene, ACTS[act], only=only, every=every, until_wrong=True).verdict.violations
 
     return hunt
+
+
+def by_kills(registries: Launcher, folder: Path) -> list[str]:
+    return storm(Place(folder / "data"), folder / "history", STORMY, "mutant", registries.start).verdict.violations
 
 
 def by_resuming(registries: Launcher, folder: Path) -> list[str]:
@@ -56,6 +64,7 @@ HUNTS: dict[str, tuple[Hunt, str]] = {
     # Every fourth: the transaction in question writes more often than that.
     "unlinked-before-the-row": (by_points("collect", "pwrite64", every=4), "O4"),
     "key-reused": (by_points("collect", "unlink"), "O4"),
+    "late-cancellation": (by_kills, "O1"),
     "failed-sync-ignored": (by_failing_syncs, "O1"),
     "state-trusted": (by_resuming, "O3"),
 }
