@@ -1,5 +1,6 @@
 """Real servers, real databases, real clients."""
 
+import io
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 import httpx
 import hypothesis
 import pytest
+
+from moorage.telemetry.log import _Sink, _State
 
 if TYPE_CHECKING:  # pytest loads it as a plugin, below
     from tests.databases import Server
@@ -118,6 +121,15 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def client(served: Served) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=served.url, verify=False) as one:  # no TLS: no certificates to load
         yield one
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is logged meanwhile in this process."""
+    stream = io.StringIO()
+    monkeypatch.setattr(_State, "sink", _Sink(stream))
+    monkeypatch.setattr(_State, "least", 0)
+    return stream
 
 
 @pytest.fixture

@@ -34,6 +34,14 @@ def other(request: pytest.FixtureRequest, url: str, tmp_path: Path) -> str:
     return cluster.create(schema=False)
 
 
+def begun(serve: Serve, data: Path, **environment: str) -> tuple[Served, Images, bytes]:
+    """A registry with an image, and a layer of it that lives in a file."""
+    server = serve(data, **environment)
+    images = Images(server.url)
+    images.push("1")
+    return server, images, images.acknowledged["1"][1][1]
+
+
 def rot(data: Path, blob: bytes) -> None:
     """Other bytes in the registry's file; what a backup has linked keeps its own."""
     victim = file_of(data, blob)
@@ -46,9 +54,7 @@ def test_the_sound_copy_of_a_rotten_blob_is_kept_and_restored(
 ) -> None:
     data, folder, new = tmp_path / "data", tmp_path / "backup", tmp_path / "new"
     old = {"REGISTRY_DATABASE_URL": url}
-    images = Images(serve(data, **old).url)
-    images.push("1")
-    layer = images.acknowledged["1"][1][1]
+    _, images, layer = begun(serve, data, **old)
     command("backup", folder, data=data, **old)
     rot(data, layer)
     condemn(url, layer)
@@ -61,10 +67,7 @@ def test_the_sound_copy_of_a_rotten_blob_is_kept_and_restored(
 
 def test_a_restore_onto_the_same_blobs_replaces_the_rotten_one(serve: Serve, tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "backup"
-    server = serve(data)
-    images = Images(server.url)
-    images.push("1")
-    layer = images.acknowledged["1"][1][1]
+    server, images, layer = begun(serve, data)
     command("backup", folder, data=data)
     rot(data, layer)
     condemn(f"sqlite:///{data / 'moorage.db'}", layer)
@@ -77,10 +80,7 @@ def test_a_restore_onto_the_same_blobs_replaces_the_rotten_one(serve: Serve, tmp
 
 def test_what_a_store_has_of_a_damaged_blob_is_never_taken(serve: Serve, tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "backup"
-    server = serve(data)
-    images = Images(server.url)
-    images.push("1")
-    layer = images.acknowledged["1"][1][1]
+    server, images, layer = begun(serve, data)
     rot(data, layer)
     condemn(f"sqlite:///{data / 'moorage.db'}", layer)
     assert make.digest(layer) in command("backup", folder, data=data, status=1)
@@ -97,9 +97,7 @@ def test_what_a_store_has_of_a_damaged_blob_is_never_taken(serve: Serve, tmp_pat
 @pytest.mark.parametrize("harm", ["cut", "another byte", "the same file"])
 def test_a_wrong_copy_of_a_damaged_blob_is_not_kept(serve: Serve, tmp_path: Path, harm: str) -> None:
     data, folder = tmp_path / "data", tmp_path / "backup"
-    images = Images(serve(data).url)
-    images.push("1")
-    layer = images.acknowledged["1"][1][1]
+    _, _, layer = begun(serve, data)
     command("backup", folder, data=data)
     copy = file_of(folder, layer)
     if harm == "the same file":
@@ -138,9 +136,7 @@ def test_of_a_blob_that_lives_in_its_row_the_last_sound_bytes_are_kept(
 @pytest.mark.parametrize("lost", ["before the backup", "from the backup"])
 def test_a_push_of_what_only_the_trash_had_brings_its_bytes(serve: Serve, tmp_path: Path, lost: str) -> None:
     data, folder, new = tmp_path / "data", tmp_path / "backup", tmp_path / "new"
-    server = serve(data)
-    images = Images(server.url)
-    images.push("1")
+    server, images, _ = begun(serve, data)
     layer = b"deleted" * 10_000
     with httpx.Client(base_url=server.url) as client:
         assert make.push_blob(client, "acme/app", layer).status_code == 201

@@ -13,20 +13,10 @@ from moorage.db import trash
 from moorage.db.schema import trash_blobs
 from moorage.db.tx import Tx
 from moorage.features.gc import job
-from moorage.telemetry.log import _Sink, _State
 from tests.integrity.plant import age
 from tests.model.nodes import SECOND, TRASH, Fleet
 
 STRAYS = ("ab/.abcd.Xy12", "ab/.nfs0001", "notes")
-
-
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is logged meanwhile."""
-    stream = io.StringIO()
-    monkeypatch.setattr(_State, "sink", _Sink(stream))
-    monkeypatch.setattr(_State, "least", 0)
-    return stream
 
 
 @pytest.fixture

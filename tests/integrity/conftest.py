@@ -6,18 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from moorage.telemetry.log import _Sink, _State
 from tests.integrity.plant import Garden
 from tests.model.nodes import Fleet
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is logged meanwhile."""
-    stream = io.StringIO()
-    monkeypatch.setattr(_State, "sink", _Sink(stream))
-    monkeypatch.setattr(_State, "least", 0)
-    return stream
+def _heard(told: io.StringIO) -> None:
+    """Nothing of what is logged comes out among the tests."""
 
 
 @pytest.fixture

@@ -88,8 +88,8 @@ async def finish(
     """Add the last chunk, if any, and make the upload a blob of the repository; durable when it returns.
 
     Raises DIGEST_INVALID where the bytes have another digest, and STORAGE_FULL or UNAVAILABLE where they cannot be
-    synced; the upload is gone then.  Finishing again with the
-    same digest is no error: the first answer may have been lost.
+    synced; the upload is gone then.  Finishing again with the same digest is no error: the first answer may have been
+    lost.
     """
     _check(registry, permit)
     upload = await _find(registry, permit, identity)
