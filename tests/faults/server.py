@@ -122,7 +122,7 @@ class Running:
         """The process that migrates, once that waits for SIGCONT."""
         until = time.monotonic() + PATIENCE
         while True:
-            with suppress(FileNotFoundError):  # another child, which has just ended
+            with suppress(FileNotFoundError, ProcessLookupError):  # another child, which is just ending
                 for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
                     if _states(int(child)) == {"T"}:
                         return int(child)
@@ -134,9 +134,10 @@ class Running:
         """Its threads' ids by their names; where several have one, those born later are numbered."""
         found: dict[str, int] = {}
         for thread in sorted(int(one.name) for one in Path(f"/proc/{self.pid}/task").iterdir()):
-            name = Path(f"/proc/{self.pid}/task/{thread}/comm").read_text().strip()
-            same = sum(one.split("#")[0] == name for one in found)
-            found[f"{name}#{same + 1}" if same else name] = thread
+            with suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
+                name = Path(f"/proc/{self.pid}/task/{thread}/comm").read_text().strip()
+                same = sum(one.split("#")[0] == name for one in found)
+                found[f"{name}#{same + 1}" if same else name] = thread
         return found
 
     def until_ready(self) -> None:

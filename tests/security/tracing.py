@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.conftest import Served, tool
@@ -32,8 +32,9 @@ def _wait_until_attached(pid: int, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         assert process.poll() is None, "strace may not look at the server"
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-        if all(f"TracerPid:\t{process.pid}" in (one / "status").read_text() for one in threads):
-            return
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that is just ending
+            threads = list(Path(f"/proc/{pid}/task").iterdir())
+            if all(f"TracerPid:\t{process.pid}" in (one / "status").read_text() for one in threads):
+                return
         time.sleep(0.05)
     raise TimeoutError("strace did not attach")

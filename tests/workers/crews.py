@@ -35,7 +35,7 @@ class Crewed:
     def workers(self) -> list[int]:
         """The process ids of those that live, in the order of their starts."""
         pid = self.served.process.pid
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if lives(int(one))]
         return []
 
