@@ -46,6 +46,7 @@ WITHOUT: Final = {
     "moorage.core.intake.go_on": "takes an Upload, which only a permit finds",
     "moorage.core.pull.content": "takes a Linked, which only a permit finds",
     "moorage.core.pull.file_key": "takes a Linked, which only a permit finds",
+    "moorage.core.pull.is_lost": "of a blob that a permit found",
     "moorage.core.pull.lost": "tells whoever pushes all of a blob's bytes of the copy there is, and no client",
     "moorage.core.pull.read_blob": "takes a Linked, which only a permit finds",
     "moorage.core.room.for_bytes": "whether the disk has room",

@@ -29,6 +29,7 @@ __all__ = [
     "blob_head",
     "content",
     "file_key",
+    "is_lost",
     "lost",
     "manifest",
     "read_blob",
@@ -84,15 +85,18 @@ async def blob(registry: Registry, permit: Permit, digest: Digest) -> Linked:
 async def blob_head(registry: Registry, permit: Permit, digest: Digest) -> Linked:
     """A blob of the repository, without its bytes.  Raises BLOB_UNKNOWN or NAME_UNKNOWN.
 
-    A client that may push takes the answer for leave to skip an upload: so what nothing refers to yet is kept
-    for it long enough, and that is written down before it is told.
+    A client that may push takes the answer for leave to skip an upload: so its bytes are looked for, and what nothing
+    refers to yet is kept for it long enough, which is written down before it is told.
     """
     permit.require(Action.PULL)
     linked = await registry.db.read(blobs.find, permit.repository, digest)
     if linked is None:
         raise await _absent(registry, permit, digest)
-    lease = registry.policy.lease
-    if permit.may(Action.PUSH) and linked.leased_until < registry.now() + lease // 2:
+    if not permit.may(Action.PUSH):
+        return linked
+    if await is_lost(registry, linked.blob):
+        raise _damaged(digest)
+    if linked.leased_until < registry.now() + registry.policy.lease // 2:
         try:
             kept = await registry.db.write(_renew, registry, linked)
         except RegistryError as error:
@@ -113,10 +117,8 @@ async def content(registry: Registry, linked: Linked, start: int, stop: int) -> 
     except RegistryError as error:
         if error.code is not Code.BLOB_UNKNOWN:
             raise
-        blob, reason = linked.blob, error.message
-        logger(__name__).error("a stored blob is damaged", digest=str(blob.digest), key=blob.key, error=reason)
-        await _condemn(registry, blob, reason)
-        raise _damaged(blob.digest) from error
+        await _condemn(registry, linked.blob, error.message)
+        raise _damaged(linked.blob.digest) from error
 
 
 async def file_key(registry: Registry, linked: Linked) -> str | None:
@@ -135,18 +137,27 @@ async def file_key(registry: Registry, linked: Linked) -> str | None:
 
 def lost(registry: Registry, blob: Blob) -> str | None:
     """What a look for the blob's bytes, not at them, finds wrong: that they are gone, or not as many."""
+    if blob.key is None:
+        return None
     try:
-        found = _open(registry, blob, 0, blob.size)
+        _count(blob, registry.store.size(blob.key))
     except RegistryError as error:
         if error.code is not Code.BLOB_UNKNOWN:
             raise
         return error.message
-    if isinstance(found, File):
-        os.close(found.fd)
     return None
 
 
+async def is_lost(registry: Registry, blob: Blob) -> bool:
+    """The same for those about to tell a client that it need not push the blob; written down as by `content`."""
+    reason = lost(registry, blob)
+    if reason is not None:
+        await _condemn(registry, blob, reason)
+    return reason is not None
+
+
 async def _condemn(registry: Registry, blob: Blob, reason: str) -> None:
+    logger(__name__).error("a stored blob is damaged", digest=str(blob.digest), key=blob.key, error=reason)
     if registry.policy.read_only:
         return
     try:
@@ -159,10 +170,18 @@ def _open(registry: Registry, blob: Blob, start: int, stop: int) -> Content:
     if blob.content is not None:
         return blob.content[start:stop]
     content = registry.store.open(blob.key or "", start, stop)
-    if isinstance(content, File) and content.size != blob.size:
-        os.close(content.fd)
-        raise RegistryError(Code.BLOB_UNKNOWN, f"{content.size} bytes are stored instead of {blob.size}")
+    if isinstance(content, File):
+        try:
+            _count(blob, content.size)
+        except RegistryError:
+            os.close(content.fd)
+            raise
     return content
+
+
+def _count(blob: Blob, found: int) -> None:
+    if found != blob.size:
+        raise RegistryError(Code.BLOB_UNKNOWN, f"{found} bytes are stored instead of {blob.size}")
 
 
 async def _absent(registry: Registry, permit: Permit, digest: Digest) -> RegistryError:

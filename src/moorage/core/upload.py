@@ -14,7 +14,7 @@ from moorage.core import room
 from moorage.core.damage import condemn
 from moorage.core.intake import Intake, Source, digest_in, go_on, in_thread, key_of, outrun
 from moorage.core.ports import FinishUpload
-from moorage.core.pull import lost
+from moorage.core.pull import is_lost, lost
 from moorage.core.registry import Registry, read_only
 from moorage.db import blobs, events, repositories, trash, uploads
 from moorage.db.blobs import Blob
@@ -94,7 +94,7 @@ async def finish(
     _check(registry, permit)
     upload = await _find(registry, permit, identity)
     if upload.finished is not None:
-        if upload.finished == digest and await registry.db.read(blobs.find, permit.repository, digest) is not None:
+        if upload.finished == digest and await _has(registry, permit.repository, digest):
             return digest
         raise _unknown(identity)
     _check_offset(upload, at)
@@ -145,11 +145,11 @@ async def cancel(registry: Registry, permit: Permit, identity: str) -> None:
 
 
 async def mount(registry: Registry, permit: Permit, source: Permit, digest: Digest) -> bool:
-    """Give the repository a blob that the source has.  False where the source does not have it."""
+    """Give the repository a blob that the source has.  False where the source does not have it, or lost its bytes."""
     source.require(Action.PULL)
     _check(registry, permit)
     room.for_rows(registry)
-    if await registry.db.read(blobs.find, source.repository, digest) is None:
+    if not await _has(registry, source.repository, digest):
         return False
     return await registry.db.write(_mount, registry, permit, source.repository, digest)
 
@@ -204,6 +204,12 @@ async def _open(registry: Registry, permit: Permit, identity: str) -> Upload:
     if upload.finished is not None:
         raise _unknown(identity)
     return upload
+
+
+async def _has(registry: Registry, repository: RepositoryName, digest: Digest) -> bool:
+    """Whether the repository has the blob, so that nobody need push it."""
+    linked = await registry.db.read(blobs.find, repository, digest)
+    return linked is not None and not await is_lost(registry, linked.blob)
 
 
 def _unknown(identity: str) -> RegistryError:

@@ -26,7 +26,7 @@ from typing import Final
 
 from moorage.errors import Code, RegistryError
 from moorage.oci.digest import Buffer
-from moorage.storage.store import LOST, Appending, BlobStore, Content, File, Parts, StoredKey, unreadable
+from moorage.storage.store import LOST, Appending, BlobStore, File, Parts, StoredKey, unreadable
 
 _KEY: Final = re.compile(r"(?!/|.*(?:^|/)\.)[a-z0-9/._-]{1,512}")
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -86,7 +86,7 @@ class FilesystemStore:
             finally:
                 os.close(file)
 
-    def open(self, key: str, start: int, stop: int, /) -> Content:
+    def open(self, key: str, start: int, stop: int, /) -> File:
         path = self._path(key)
         try:
             fd = os.open(path, os.O_RDONLY | _NO_LINK)
@@ -95,6 +95,11 @@ class FilesystemStore:
                 raise unreadable(reason) from reason
             raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage") from None
         return File(fd, start, stop - start, os.fstat(fd).st_size)
+
+    def size(self, key: str, /) -> int:
+        found = self.open(key, 0, 0)
+        os.close(found.fd)
+        return found.size
 
     def delete(self, key: str, /) -> None:
         path = self._path(key)

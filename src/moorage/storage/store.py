@@ -115,6 +115,10 @@ class BlobStore(Protocol):
         """
         ...
 
+    def size(self, key: str, /) -> int:
+        """How many bytes are there, of which none is read.  Raises as `open` does."""
+        ...
+
     def delete(self, key: str, /) -> None:
         """Remove an object, finished or not; one that is not there is no error."""
         ...

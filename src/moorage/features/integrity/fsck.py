@@ -10,7 +10,6 @@ It may run beside a server.  Rows are compared with rows on one snapshot; whatev
 again before it counts, because it may have been deleted or pushed again meanwhile.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -26,7 +25,7 @@ from moorage.features.integrity import edges, rows, settle, verify
 from moorage.features.integrity.rows import Edge, Row
 from moorage.features.integrity.settle import Then
 from moorage.features.integrity.verify import Kind, Reading, is_rotten
-from moorage.storage.store import BlobStore, File, StoredKey
+from moorage.storage.store import BlobStore, StoredKey
 
 _PAGE: Final = 200
 _PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -238,9 +237,7 @@ def _faults(tx: Tx, identity: int, sparse: bool) -> list[str]:
 def _is_stored(store: BlobStore, key: str) -> bool:
     """Whether there are bytes under a key, be it that they may not be read."""
     try:
-        found = store.open(key, 0, 0)
+        store.size(key)
     except RegistryError as error:
         return error.code is not Code.BLOB_UNKNOWN
-    if isinstance(found, File):
-        os.close(found.fd)
     return True
