@@ -1,9 +1,13 @@
 """Pushing bytes that are not there yet: large blobs in three ways, and whole small images."""
 
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
+from typing import Final
 
-from bench.content import Blobs, new_image
+from bench.content import Blobs, Image, new_image
 from bench.load import Load, clients
 from bench.rounds import Sample, Stage, Unit, Workload, measure, touch_memory
 from bench.servers import Server
@@ -14,10 +18,14 @@ from bench.workloads.verbs import (
     check_blob,
     check_manifest,
     chunked_pusher,
+    push_at_once,
     push_image,
     push_patch,
     push_put,
 )
+
+_AT_ONCE: Final = 5
+"""Layers that Docker uploads at a time, unless it is told otherwise (`max-concurrent-uploads`)."""
 
 
 def push(scale: Scale) -> Stage:
@@ -48,15 +56,13 @@ def push(scale: Scale) -> Stage:
             check_blob(connection, "acme/large", pushed[-1])
         return sample
 
-    def push_images(pusher: Pusher, server: Server, _: int) -> Sample:
+    def push_images(push: Callable[[Server, Sequence[Image]], None], server: Server, _: int) -> Sample:
         images = [new_image() for _ in range(scale.images)]
         for at in range(len(images)):
             server.authorization(f"/v2/acme/app-{at}/blobs/")
 
         def client() -> float:
-            with server.connect() as connection:
-                for at, image in enumerate(images):
-                    push_image(connection, f"acme/app-{at}", "1.0", image, pusher)
+            push(server, images)
             return len(images)
 
         sample = measure(server, lambda: clients([client]))
@@ -92,11 +98,31 @@ def push(scale: Scale) -> Stage:
             Workload(f"push {megabytes}, PATCH with its length", Unit.PER_GIB, partial(push_large, push_patch)),
             Workload(f"push {megabytes}, PATCH in chunks", Unit.PER_GIB, partial(push_large, in_chunks)),
             Workload(f"push {megabytes}, PUT in one", Unit.PER_GIB, partial(push_large, push_put)),
-            Workload(small, Unit.MILLISECONDS, partial(push_images, push_patch)),
-            Workload(f"{small}: {ends}", Unit.START, partial(push_images, push_patch)),
-            Workload(f"{small}, as containerd does: {ends}", Unit.START, partial(push_images, push_put)),
+            Workload(small, Unit.MILLISECONDS, partial(push_images, layer_by_layer)),
+            Workload(f"{small}: {ends}", Unit.START, partial(push_images, layer_by_layer)),
+            Workload(
+                f"{small}, {_AT_ONCE} at a time as Docker does: {ends}", Unit.START, partial(push_images, at_once)
+            ),
+            Workload(f"{small}, as containerd does: {ends}", Unit.START, partial(push_images, without_patch)),
             *([Workload(f"{small}, by crane: {ends}", Unit.START, push_by_crane)] if has_crane() else []),
         ],
         prepare,
         fresh=True,
     )
+
+
+def layer_by_layer(server: Server, images: Sequence[Image], push: Pusher = push_patch) -> None:
+    with server.connect() as connection:
+        for at, image in enumerate(images):
+            push_image(connection, f"acme/app-{at}", "1.0", image, push)
+
+
+def without_patch(server: Server, images: Sequence[Image]) -> None:
+    layer_by_layer(server, images, push_put)
+
+
+def at_once(server: Server, images: Sequence[Image]) -> None:
+    with ExitStack() as stack, ThreadPoolExecutor(_AT_ONCE) as pool:
+        connections = [stack.enter_context(server.connect()) for _ in range(_AT_ONCE)]
+        for at, image in enumerate(images):
+            push_at_once(pool, connections, f"acme/app-{at}", "1.0", image)

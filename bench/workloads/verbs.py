@@ -1,7 +1,8 @@
 """The requests that clients make, and the checks that what came back is what was pushed."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from functools import partial
 
 from bench.content import MANIFEST, Blob, Image, digest_of
@@ -52,12 +53,29 @@ def push_image(connection: Connection, name: str, tag: str, image: Image, push: 
 
     Docker's own store sends POST, PATCH, PUT, as crane does; containerd, in Docker as well, sends POST, PUT.
     """
-    for blob in image.blobs:
+    push_missing(connection, name, image.blobs, push)
+    push_manifest(connection, name, tag, image.manifest)
+
+
+def push_missing(connection: Connection, name: str, blobs: Iterable[Blob], push: Pusher) -> None:
+    for blob in blobs:
         answer = connection.ask("HEAD", f"/v2/{name}/blobs/{blob.digest}")
         if answer.status != 200:
             answer.want(404)
             push(connection, name, blob)
-    push_manifest(connection, name, tag, image.manifest)
+
+
+def push_at_once(pool: Executor, connections: Sequence[Connection], name: str, tag: str, image: Image) -> None:
+    """The layers of an image over several connections, as docker, podman and crane do; then the config and manifest."""
+    config, *layers = image.blobs
+    sent = [
+        pool.submit(push_missing, each, name, layers[at :: len(connections)], push_patch)
+        for at, each in enumerate(connections)
+    ]
+    for one in sent:
+        one.result()
+    push_missing(connections[0], name, [config], push_patch)
+    push_manifest(connections[0], name, tag, image.manifest)
 
 
 def push_mounting(connection: Connection, name: str, tag: str, image: Image) -> None:
