@@ -14,15 +14,22 @@ from moorage.oci.names import RepositoryName
 _MOST: Final = 16_384
 """Entries of either kind; behind that all are forgotten, which only costs time."""
 
+_LONGEST: Final = 2048
+"""Characters of a header that is remembered: one token can be written in endlessly many ways, with blanks before it."""
+
+_CHARACTERS: Final = 8 * 1024 * 1024
+"""The same as `_MOST`, of all headers together."""
+
 
 class Memory:
     """Decisions of one access generation."""
 
-    __slots__ = ("_identities", "_permits", "generation")
+    __slots__ = ("_characters", "_identities", "_permits", "generation")
 
     def __init__(self, generation: object) -> None:
         self.generation = generation
         self._identities: dict[str | Certificate, Identity] = {}
+        self._characters = 0
         self._permits: dict[tuple[Identity, str], Permit] = {}
 
     def identity(self, credentials: str | Certificate, now: float) -> Identity | None:
@@ -31,10 +38,15 @@ class Memory:
         return found if found is not None and found.until > now else None
 
     def remember_identity(self, credentials: str | Certificate, identity: Identity) -> None:
-        if len(self._identities) >= _MOST:
+        length = len(credentials) if isinstance(credentials, str) else 0
+        if length > _LONGEST:
+            return
+        if len(self._identities) >= _MOST or self._characters + length > _CHARACTERS:
             self._identities.clear()
             self._permits.clear()
+            self._characters = 0
         self._identities[credentials] = identity
+        self._characters += length
 
     def permit(self, identity: Identity, repository: RepositoryName) -> Permit | None:
         return self._permits.get((identity, repository.value))

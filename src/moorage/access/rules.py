@@ -288,9 +288,13 @@ def _decided(tx: Tx, identity: Identity, repository: RepositoryName, now: int) -
     perhaps for everybody, and changes no generation.
     """
     visibility = grants.visibility(tx, repository.value)
-    applying = [] if identity.vouched else _grants(tx, identity.actor, repository)
+    applying = _applying(tx, identity, repository)
     lasting = visibility is not None and all(one.expires_at is None for one in applying)
     return decide(identity, repository, visibility, applying, now), lasting
+
+
+def _applying(tx: Tx, identity: Identity, repository: RepositoryName) -> list[Grant]:
+    return [] if identity.vouched else _grants(tx, identity.actor, repository)
 
 
 def _grants(tx: Tx, actor: Actor, repository: RepositoryName) -> list[Grant]:
@@ -305,7 +309,13 @@ def _sees_all(identity: Identity) -> bool:
 
 
 def _visible(tx: Tx, identity: Identity, names: Sequence[RepositoryName], now: int) -> list[RepositoryName]:
-    return [name for name in names if Action.PULL in _decided(tx, identity, name, now)[0]]
+    visibilities = grants.visibilities(tx, [name.value for name in names])
+    of_owner = {owner: _applying(tx, identity, name) for owner, name in {one.owner: one for one in names}.items()}
+    return [
+        name
+        for name in names
+        if Action.PULL in decide(identity, name, visibilities.get(name.value), of_owner[name.owner], now)
+    ]
 
 
 _: tuple[type[Rules], ...] = (OpenRules, Authority)

@@ -9,22 +9,9 @@ from moorage.access.actor import OPERATOR
 from moorage.app import beside
 from moorage.cli.place import Answer
 from moorage.edge.http import Request
+from moorage.edge.server.bodies import EMPTY
 from moorage.edge.server.targets import read_target
 from moorage.settings import load
-
-
-class Body:
-    """A request's body that is all there."""
-
-    def __init__(self, content: bytes) -> None:
-        self.length: int | None = len(content)
-        self._content = content
-
-    async def __aiter__(self) -> Any:
-        yield self._content
-
-    def at_hand(self) -> None:
-        return None
 
 
 class Folder:
@@ -41,8 +28,8 @@ class Folder:
         path, query, _ = read_target(f"/api/v1{target}".encode())
         content = json.dumps(body).encode() if body is not None else b""
         headers = [("content-type", "application/json")] if content else []
-        request = Request(method, path, query, headers, Body(content), "local", "http", "cli")
-        answer = asyncio.run(self._api.answer(request, OPERATOR))
+        request = Request(method, path, query, headers, EMPTY, "local", "http", "cli")
+        answer = asyncio.run(self._api.answer(request, OPERATOR, content))
         assert isinstance(answer.body, bytes)
         document = json.loads(answer.body) if answer.body else None
         link = next((value for name, value in answer.headers if name.lower() == "link"), "")

@@ -26,6 +26,9 @@ TAGS_PAGE: Final = 10_000
 CATALOG_PAGE: Final = 100
 """Repositories in an answer to a client that asks for no number."""
 
+_LOOKED_AT: Final = 1000
+"""Names looked at in one read at most, unless more are wanted."""
+
 _SHORT: Final = 100
 """Names on a page that is read at once, from neighbours in an index: a thread would take longer to hand it over."""
 
@@ -65,13 +68,19 @@ async def catalog_page(registry: Registry, permit: CatalogPermit, size: int | No
     """Repositories behind `after` that are visible to the permit's holder, in byte order."""
     wanted = min(CATALOG_PAGE if size is None else size, most)
     found: list[str] = []
+    batch = wanted + 1
     while wanted and len(found) <= wanted:
-        names = await _read(registry, wanted, repositories.page, after, wanted + 1)
+        names = await _read(registry, batch - 1, repositories.page, after, batch)
         found += await permit.left(names)
-        if len(names) <= wanted:
+        if len(names) < batch:
             break
-        after = names[-1]
+        after, batch = names[-1], further(batch)
     return Page(tuple(found[:wanted]), len(found) > wanted, wanted)
+
+
+def further(batch: int) -> int:
+    """How many names to look at next where most of `batch` were not to be shown: fewer and larger looks cost less."""
+    return max(batch, min(2 * batch, _LOOKED_AT))
 
 
 @dataclass(frozen=True, slots=True)

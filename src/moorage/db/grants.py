@@ -1,5 +1,6 @@
 """Rows of grants: who may do what on which repositories."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -58,6 +59,13 @@ _OF_SUBJECT: Final = Prepared(delete(grants).where(grants.c.subject == bindparam
 _VISIBILITY: Final = Prepared(select(repositories.c.visibility).where(repositories.c.name == bindparam("name")))
 
 
+_VISIBILITIES: Final = Prepared(
+    lambda dialect: select(repositories.c.name, repositories.c.visibility).where(
+        among(dialect, repositories.c.name, "names")
+    )
+)
+
+
 def _put(dialect: Dialect) -> Any:
     added = insert(dialect, grants, "subject", "owner", "pattern", "actions", "created_by", "created_at", "expires_at")
     changed = ("actions", "created_by", "created_at", "expires_at")
@@ -82,6 +90,11 @@ def visibility(tx: Tx, repository: str) -> str | None:
     """The visibility of a repository; None where there is none of this name."""
     row = _VISIBILITY.one(tx, name=repository)
     return row[0] if row else None
+
+
+def visibilities(tx: Tx, names: Sequence[str]) -> dict[str, str]:
+    """The same for several names, without those of which there is none."""
+    return dict(_VISIBILITIES.all(tx, names=list(names)))
 
 
 def put(

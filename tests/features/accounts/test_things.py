@@ -1,12 +1,16 @@
 """Robots, tokens, rules and repositories."""
 
+import base64
+
 import pytest
 
 from moorage.access import management
 from moorage.access.action import Action
-from moorage.access.actor import OPERATOR
-from moorage.access.permit import AdminPermit, GrantPermit, OwnerPermit, PersonalPermit, _Seal
+from moorage.access.actor import NOBODY, OPERATOR
+from moorage.access.memory import Memory
+from moorage.access.permit import AdminPermit, CatalogPermit, GrantPermit, OwnerPermit, PersonalPermit, _Seal
 from moorage.access.secrets import is_secret
+from moorage.core.discover import catalog_page
 from moorage.db import repositories as rows
 from moorage.errors import Code
 from moorage.features.accounts import explaining, grants, organisations, repositories, robots, tokens, users
@@ -311,3 +315,51 @@ async def test_every_deed_is_an_event_of_whoever_did_it(acme):
     ]  # fmt: skip
     assert [actor for _, actor, _ in told] == ["operator"] * 3 + ["alice"] * 2
     assert "mrg" not in str(told)
+
+
+async def test_a_short_page_for_whoever_sees_little_takes_few_looks(acme, monkeypatch):
+    looks = []
+    left = CatalogPermit.left
+
+    async def looked(permit, names):
+        looks.append(len(names))
+        return await left(permit, names)
+
+    monkeypatch.setattr(CatalogPermit, "left", looked)
+
+    def fill(tx):
+        for number in range(3000):
+            rows.list_in_catalog(tx, rows.ensure(tx, RepositoryName.parse(f"acme/{number:04}"), 1), 1)
+        rows.list_in_catalog(tx, rows.ensure(tx, RepositoryName.parse("bob/app"), 1), 1)
+
+    acme.db.write_now(fill)
+    bob = await acme.who("bob")
+    permit = await acme.desk.authority.permit_catalog(bob)
+    page = await catalog_page(acme.desk.registry, permit, 1, "", 1000)
+    assert (page.names, page.more) == (("bob/app",), False)
+    assert sum(looks) == 3001
+    assert len(looks) < 15
+    entries = (await repositories.page(acme.desk, bob, "", "", 1)).entries
+    assert [one.name for one in entries] == ["bob/app"]
+    everything = await catalog_page(acme.desk.registry, await acme.desk.authority.permit_catalog(OPERATOR), 7, "", 1000)
+    assert (len(everything.names), everything.more, looks[-1]) == (7, True, 8)
+
+
+async def test_many_spellings_of_one_token_are_not_all_remembered(acme):
+    made = await tokens.create(acme.desk, management.personal(await acme.who("alice"), "alice"), "laptop", [])
+    known = base64.b64encode(f"alice:{made.secret}".encode()).decode()
+    authority = acme.desk.authority
+    await authority.look()
+    for blanks in range(1, 15_000, 100):
+        assert (await authority.authenticate(f"Basic{' ' * blanks}{known}", "192.0.2.1")).actor.name == "alice"
+    assert authority.recognised(f"Basic {known}", "192.0.2.1") is not None
+    assert authority.recognised(f"Basic{' ' * 14_901}{known}", "192.0.2.1") is None
+
+
+def test_what_is_remembered_of_headers_has_a_bound():
+    memory = Memory(None)
+    header = f"{'x' * 2000}%06d"
+    for number in range(8_000):
+        memory.remember_identity(header % number, NOBODY)
+    found = sum(memory.identity(header % number, 0.0) is not None for number in range(8_000))
+    assert 0 < found * 2000 < 8 * 1024 * 1024

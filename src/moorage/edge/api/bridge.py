@@ -37,24 +37,33 @@ class Api:
         await asyncio.sleep(0)  # a handler's first step is no task's, and FastAPI needs one
         request.route = ROOT
         try:
-            header = request.header("authorization")
-            identity = await self._desk.authority.authenticate(header, request.peer, request.certificate)
+            identity = await self._proved(request)
             if self._meter is not None:
                 self._meter.known(request, identity)
                 self._meter.let_in(request, identity)
+            if body := await _body(request):
+                # It may have taken minutes, and whoever sent its head may have lost every right since.
+                identity = await self._proved(request)
+        except RegistryError as error:
+            return render_problem(error, *self.further(request, error))
+        return await self.answer(request, identity, body)
+
+    async def _proved(self, request: Request) -> Identity:
+        try:
+            header = request.header("authorization")
+            return await self._desk.authority.authenticate(header, request.peer, request.certificate)
         except RegistryError as error:
             if error.code is Code.UNAUTHORIZED:
                 error.detail.setdefault("scope", API)
-            return render_problem(error, *self.further(request, error))
-        return await self.answer(request, identity)
+            raise
 
-    async def answer(self, request: Request, identity: Identity) -> Response:
+    async def answer(self, request: Request, identity: Identity, body: bytes) -> Response:
         """Answer somebody who has been proved already."""
         request.facts["actor"] = identity.actor.name
         if self._application is None:
             self._application = await asyncio.to_thread(self._made)
         try:
-            return await self._call(self._application, request, identity)
+            return await self._call(self._application, request, identity, body)
         except RegistryError as error:
             return render_problem(error, *self.further(request, error))
         except (Interrupted, asyncio.CancelledError):
@@ -75,10 +84,9 @@ class Api:
         made: Asgi = application(self._desk, self.further)
         return made
 
-    async def _call(self, application: Asgi, request: Request, identity: Identity) -> Response:
+    async def _call(self, application: Asgi, request: Request, identity: Identity, body: bytes) -> Response:
         if "%00" in request.query:
             raise RegistryError(Code.QUERY_INVALID, "the query string cannot be read: it holds a NUL")
-        body = await _body(request)
         response = Response(500)
         sent = bytearray()
 

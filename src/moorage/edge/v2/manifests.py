@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from moorage.access.action import Action
 from moorage.core import delete as deeds
 from moorage.core import pull, push
 from moorage.edge.http import Response
@@ -54,6 +55,7 @@ async def put(call: Call) -> Response:
 
 
 async def _push(call: Call, reference: Reference, extra: tuple[Tag, ...], content: bytes) -> Response:
+    await call.permit_again(Action.PUSH)
     pushed = await push.manifest(
         call.registry,
         call.permit,

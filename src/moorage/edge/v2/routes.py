@@ -38,6 +38,16 @@ class Call:
     permit: Permit
     settings: "V2"
 
+    async def permit_again(self, action: Action) -> None:
+        """Ask anew what the request's sender may do, once its body has come: meanwhile every right may have ended.
+
+        Raises as the asking before.
+        """
+        request = self.request
+        header = request.header("authorization")
+        self.identity = await self.rules.authenticate(header, request.peer, request.certificate)
+        self.permit = await self.rules.permit(self.identity, self.permit.repository, action)
+
 
 LARGE_MANIFESTS: Final = 16
 """How many manifests of megabytes are held in memory at a time; further ones wait, unread."""
