@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.faults import rows
 from tests.faults.clients import INLINE, image
@@ -151,6 +152,42 @@ class Mount(PushManifest):
 
     def verify(self, scene: Scene) -> list[str]:
         return []
+
+
+@dataclass
+class Heal(PushManifest):
+    """A blob whose file has gone, pushed to another repository."""
+
+    key: str = ""
+
+    def prepare(self, scene: Scene) -> None:
+        super().prepare(scene)
+        with scene.client() as client:
+            assert client.put_manifest(scene.repository, self.body(scene), "1")
+        self.key = self.named(scene)
+        rows.files(scene.place)[self.key].rename(self.kept(scene))
+
+    def ask(self, client: Client, scene: Scene) -> bool:
+        return client.push_blob(f"{scene.repository}/other", content(scene, "layer"), "stream")
+
+    def hold(self, scene: Scene) -> None:
+        """Until the push was committed the file is still the blob's, and it was we who took it."""
+        if self.named(scene) == self.key:
+            self.kept(scene).rename(scene.place.data / self.key)
+
+    def verify(self, scene: Scene) -> list[str]:
+        layer = content(scene, "layer")
+        with scene.client(recorded=False) as client:
+            found = client.ask("GET", f"/v2/{scene.repository}/blobs/{digest_of(layer)}")[2]
+        return super().verify(scene) + ([] if found == layer else ["O2: a blob is neither whole nor healed"])
+
+    def named(self, scene: Scene) -> str:
+        digest = digest_of(content(scene, "layer"))
+        ((key,),) = rows.ask(scene.place, "SELECT storage_key FROM blobs WHERE digest = ?", digest)
+        return str(key)
+
+    def kept(self, scene: Scene) -> Path:
+        return scene.place.data.parent / "kept"
 
 
 @dataclass
@@ -322,6 +359,7 @@ ACTS: dict[str, Quiet] = {
     "delete tag": Delete(what="tag"),
     "delete blob": Delete(what="blob"),
     "mount": Mount(),
+    "heal": Heal(),
     "cancel": Cancel(),
     "collect": Collect(),
     "purge uploads": Purge(),
