@@ -2,13 +2,13 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from moorage.access.bearer import Bearer
 from moorage.access.credentials import Credentials
@@ -48,13 +48,15 @@ from moorage.jobs.job import Job
 from moorage.jobs.worker import run as run_jobs
 from moorage.storage.filesystem import FilesystemStore
 from moorage.storage.memory import MemoryStore
-from moorage.telemetry import access_log, exposition, redact_text, redact_url
+from moorage.telemetry import access_log, exposition, logger, redact_text, redact_url
 from moorage.telemetry.exchanges import Exchanges
 
 if TYPE_CHECKING:
     from moorage.settings import Settings
     from moorage.settings.model import Token
     from moorage.telemetry.tallies import Tallies
+
+log: Final = logger("moorage")
 
 SERVICE: Final = "moorage"
 """What the registry is called in challenges and tokens."""
@@ -70,7 +72,7 @@ class Application:
     registry: Registry
     observe: Observer
     work: Callable[[], Awaitable[None]]
-    """Runs the background jobs until cancelled."""
+    """Runs the background jobs until cancelled; returns where there is nothing to do."""
     close: Callable[[], Awaitable[None]]
     first_password: Path | None = None
     """Where the password lies that was made up for the first administrator, at this very start."""
@@ -83,7 +85,7 @@ class Doors:
     rules: Rules
     challenge: Challenge | None = None
     tokens: TokenEndpoint | None = None
-    watch: Callable[[], Awaitable[None]] | None = None
+    watch: Callable[[], Coroutine[Any, Any, None]] | None = None
     first_password: Path | None = None
     desk: Desk | None = None
 
@@ -131,7 +133,9 @@ def build(settings: "Settings", duty: Duty = ALONE) -> Application:
         running = [run_jobs(db, jobs, registry.now, alone=db.dialect == "sqlite")] if jobs else []
         if duty.tallies is not None:
             running.append(_count(duty.tallies, duty.number))
-        await asyncio.gather(*running, *([doors.watch()] if doors.watch else []))
+        async with asyncio.TaskGroup() as group:
+            for one in [*running, *([doors.watch()] if doors.watch else [])]:
+                group.create_task(one)
 
     async def close() -> None:
         await db.close()
@@ -251,12 +255,18 @@ async def _count(tallies: "Tallies", number: int) -> None:
     """Write down what this process has counted, in a rhythm and at its end."""
     from moorage.telemetry.tallies import RHYTHM
 
+    def put() -> None:
+        try:
+            tallies.put(number)
+        except Exception:  # where memory has run out, say
+            log.exception("what was counted could not be written down")
+
     try:
         while True:
-            await in_thread(tallies.put, number)
+            await in_thread(put)
             await asyncio.sleep(RHYTHM)
     finally:
-        tallies.put(number)
+        put()
 
 
 def _database(url: str, *, checked: bool) -> Database:

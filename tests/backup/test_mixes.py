@@ -10,6 +10,7 @@ import pytest
 
 from tests import make
 from tests.backup.drill import Images, command, condemn, file_of, files, heal, lose_rows, refused
+from tests.closed import ADMIN, Closed
 from tests.conftest import Served, start
 
 Serve = Callable[..., Served]
@@ -143,3 +144,25 @@ def test_the_blob_folder_of_another_registry_is_refused_until_it_is_adopted(serv
     time.sleep(2)
     assert len(files(other)) == 2
     assert "gc adopt" in command("gc", "status", data=mine, status=1)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_bearer_tokens_end_with_a_restore_and_new_ones_are_good_at_once(tmp_path: Path, elsewhere: bool) -> None:
+    """Elsewhere the secret is another: it is no part of a backup."""
+    old, scope = Closed(tmp_path), "repository:acme/app:pull,push"
+    before = old.bearer(ADMIN, scope)
+    command("backup", tmp_path / "backup", data=old.served.data)
+    old.stop()
+    if elsewhere:
+        old.served.data.rename(tmp_path / "gone")
+    else:
+        lose_rows(old.served.data)
+    command("restore", tmp_path / "backup", data=old.served.data)
+    new = Closed(tmp_path)
+
+    def start_upload(bearer: str) -> int:
+        headers = {"Authorization": f"Bearer {bearer}"}
+        return new.client.post("/v2/acme/app/blobs/uploads/", headers=headers).status_code
+
+    assert [start_upload(before), start_upload(new.bearer(ADMIN, scope))] == [401, 202]
+    new.stop()

@@ -151,6 +151,39 @@ async def test_a_connection_lost_between_pipelined_statements_runs_again_and_goe
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("way", ["read", "scan", "write"])
+@pytest.mark.parametrize("how", ["changed", "forgotten"])
+async def test_statements_that_the_server_will_not_run_any_more_are_prepared_anew(
+    db: Database, postgresql_server: Server, url: str, how: str, way: str
+) -> None:
+    ask = getattr(db, way)
+
+    def words(tx: Tx) -> object:
+        found = tx.raw.execute("SELECT word FROM notes", prepare=True).fetchall()
+        tx.raw.execute("SELECT pg_sleep(0.02)")
+        return found
+
+    def forget(tx: Tx) -> None:
+        tx.raw.execute("DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$")
+        tx.raw.execute("SELECT pg_sleep(0.02)")
+
+    await db.write(note, 1, "one")
+    await asyncio.gather(*(ask(words) for _ in range(20)))
+    if how == "changed":
+        name = url.partition("@/")[2].partition("?")[0]
+        postgresql_server.sql("ALTER TABLE notes ALTER COLUMN word TYPE varchar(20)", name)
+    else:
+        await asyncio.gather(*(ask(forget) for _ in range(20)))
+    for _ in range(2):
+        assert await asyncio.gather(*(ask(words) for _ in range(20))) == [[("one",)]] * 20
+
+
+async def test_an_error_that_no_new_connection_mends_is_raised_as_it_is(db: Database) -> None:
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        await db.read(lambda tx: tx.raw.execute("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '0A000'; END $$"))
+    assert await db.write(note, 1) == 1
+
+
 @pytest.mark.parametrize("way", ["scan", "write"])
 async def test_a_connection_lost_every_time_is_unavailable(
     db: Database, postgresql_server: Server, url: str, way: str

@@ -97,6 +97,26 @@ def test_jobs_run_on_when_the_worker_that_runs_them_is_killed(crewed: Start) -> 
     wait_for(lambda: finished() > now)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_process_whose_background_work_ends_by_a_fault_ends_too(crewed: Start, tmp_path: Path, workers: str) -> None:
+    """And is replaced: by the registry itself, or by whoever watches over it."""
+    fault = tmp_path / "fault"
+    crew = crewed(program=("tests.workers.faulty", str(fault)), REGISTRY_HTTP_WORKERS=workers)
+    server, first = crew.served, crew.workers()[:1]
+    with httpx.Client(base_url=server.url) as client:
+        body = make.push_image(client, "acme/app", "1", b"{}")
+    fault.touch()
+    if workers == "1":
+        assert server.process.wait(60) == 1
+    else:
+        replaced(crew, *first)
+        assert httpx.get(f"{server.url}/v2/acme/app/manifests/1").content == body
+    told = server.log.read_text()
+    assert "the background work has ended, and so does this process" in told
+    assert "RuntimeError: nobody expected this" in told
+    assert "moorage: the background work has ended by a fault; the log says more" in told
+
+
 def test_jobs_run_in_one_worker_alone(crewed: Start) -> None:
     crew = crewed(REGISTRY_GC_INTERVAL="50ms", REGISTRY_HTTP_WORKERS="3")
     holders = set()

@@ -68,6 +68,8 @@ class Identity:
     """Seconds since the epoch after which it proves nothing."""
     unproved: str = ""
     """Why a client certificate proves nobody, in words for whoever has to sign in."""
+    credentials_at: int | None = None
+    """When the account's credentials had last changed, as it was looked at; None where nothing rests on that."""
 
     @property
     def by_password(self) -> bool:

@@ -23,14 +23,17 @@ ISSUER: Final = "moorage"
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token of ours says.  `account` and `token` are ids of rows, `issued_at` microseconds."""
+    """What a token of ours says.  `account` and `token` are ids of rows.
+
+    `credentials_at` is the account's of when the token was given: where that is another by now, the token is void.
+    """
 
     name: str
     account: int | None
     token: int | None
     credential: str
     scopes: Scopes
-    issued_at: int
+    credentials_at: int | None
     expires: int
 
 
@@ -44,11 +47,17 @@ class Bearer:
     now: Callable[[], int]
 
     async def mint(
-        self, name: str, account: int | None, token: int | None, credential: str, scopes: Scopes, since: int
+        self,
+        name: str,
+        account: int | None,
+        token: int | None,
+        credential: str,
+        scopes: Scopes,
+        credentials_at: int | None = None,
     ) -> str:
         """A token for the scopes; `name` is empty for nobody.
 
-        It stands for credentials that were looked at from `since` on, in microseconds: what was changed after that,
+        It rests on the account's credentials as they were at `credentials_at`, in microseconds: what was changed since,
         while a password was hashed, say, makes it void.
         """
         import jwt
@@ -64,7 +73,7 @@ class Bearer:
             "exp": at + min(self.seconds, LONGEST_TOKEN),
             "jti": secrets.token_urlsafe(12),
             "access": scopes.claims(),
-            "moorage": {"account": account, "token": token, "credential": credential, "at": since},
+            "moorage": {"account": account, "token": token, "credential": credential, "since": credentials_at},
         }
         return jwt.encode(claims, key.private, ALGORITHM, headers={"kid": key.id})
 
@@ -106,7 +115,7 @@ def _claims(claims: dict[str, Any]) -> Claims:
         ours["token"],
         ours["credential"],
         Scopes.of_claims(claims.get("access")),
-        ours["at"],
+        ours.get("since"),
         claims["exp"],
     )
 

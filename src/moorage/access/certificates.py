@@ -47,7 +47,7 @@ def certified(tx: Tx, certificate: Certificate, now: int) -> Identity:
     if found is None or found.kind not in {"user", "robot"} or not found.usable(now):
         return _nobody(f"names {shown(name[:NAME_LENGTH])}, which is no account that may sign in")
     ends = [certificate.until, *([found.expires_at / 1_000_000] if found.expires_at is not None else [])]
-    return Identity(actor_of(tx, found), "a client certificate", until=min(ends))
+    return Identity(actor_of(tx, found), "a client certificate", until=min(ends), credentials_at=found.credentials_at)
 
 
 def _nobody(why: str) -> Identity:

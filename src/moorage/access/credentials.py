@@ -138,7 +138,7 @@ def actor_of(tx: Tx, account: Account) -> Actor:
 
 def _of_account(tx: Tx, account: Account) -> Identity:
     until = account.expires_at / _SECOND if account.expires_at is not None else FOREVER
-    return Identity(actor_of(tx, account), PASSWORD, until=until)
+    return Identity(actor_of(tx, account), PASSWORD, until=until, credentials_at=account.credentials_at)
 
 
 def of_token(tx: Tx, account: Account, token: Token) -> Identity:
@@ -163,7 +163,7 @@ def _standing(tx: Tx, claims: Claims, now: int) -> Identity | None:
     if account is None or account.name != claims.name or not account.usable(now):
         return None
     if claims.token is None:
-        if claims.issued_at < account.credentials_at:
+        if claims.credentials_at != account.credentials_at:
             return None
         identity = _of_account(tx, account)
     else:

@@ -1,7 +1,8 @@
 """The keys that sign bearer tokens: made, kept encrypted in rows, renewed in time.
 
 The newest signs.  Older ones are believed until nothing they signed can still be good, so that a change of keys
-leaves no gap; a process that meets a key it does not know reads the rows again.
+leaves no gap; a process that meets a key it does not know reads the rows again.  Keys that were sealed with another
+secret, from before it was changed or of a replica that has another, are passed over as if they were not there.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from moorage.db import generation
 from moorage.db import keys as rows
 from moorage.db.engine import Database, Tx
+from moorage.errors import Code, RegistryError
 from moorage.telemetry import logger
 
 if TYPE_CHECKING:
@@ -46,22 +48,30 @@ class KeyRing:
     def __init__(self, db: Database, secret: bytes, now: Callable[[], int]) -> None:
         self._db, self._secret, self._now = db, secret, now
         self._keys: dict[str, Key] = {}
+        self._foreign: set[str] = set()
         self._looked = -_AGAIN
         self._turn = asyncio.Lock()
 
     async def signing(self) -> Key:
-        """The key to sign with; made if there is none, or the newest is old."""
-        newest = next(iter(self._keys.values()), None)
-        if newest is None or newest.created_at + _LIFE < self._now():
+        """The key to sign with; made if there is none, or the newest is old.  Raises UNAVAILABLE if it was not kept."""
+        if self._is_due():
             await self._read()
-            newest = next(iter(self._keys.values()), None)
-        if newest is None or newest.created_at + _LIFE < self._now():
+        if self._is_due():
             made = _made(self._now())
             sealed = self._fernet().encrypt(_pem(made.private)).decode()
-            await self._db.write(_add, made, sealed, self._now())
+            await self._db.write(_add, made, sealed, self._opens, self._now())
             await self._read()
-            newest = next(iter(self._keys.values()), made)
+        newest = self._newest()
+        if newest is None:
+            raise RegistryError(Code.UNAVAILABLE, "the key that signs tokens was made and is gone; try again shortly")
         return newest
+
+    def _newest(self) -> Key | None:
+        return next(iter(self._keys.values()), None)
+
+    def _is_due(self) -> bool:
+        newest = self._newest()
+        return newest is None or newest.created_at + _LIFE < self._now()
 
     async def find(self, identity: str) -> Key | None:
         """The key of this id, if we made it.
@@ -83,24 +93,32 @@ class KeyRing:
         return {"keys": [one.public for one in self._keys.values()]}
 
     async def _read(self) -> None:
+        self._looked = time.monotonic()
+        found, foreign = {}, set()
+        for identity, public, sealed, created in await self._db.scan(rows.newest_first):
+            if (pem := self._unsealed(sealed)) is None:
+                foreign.add(identity)
+            else:
+                found[identity] = Key(identity, json.loads(public), _private(pem), created)
+        for identity in sorted(foreign - self._foreign):
+            log.warning(
+                "a signing key was sealed with another secret, so its tokens are not believed here: "
+                "replicas need the same http.secret",
+                key=identity,
+            )
+        self._keys, self._foreign = found, foreign
+
+    def _unsealed(self, sealed: str) -> bytes | None:
+        """What was sealed; None where that was done with another secret."""
         from cryptography.fernet import InvalidToken
 
-        self._looked = time.monotonic()
-        found = {}
-        for identity, public, sealed, created in await self._db.scan(rows.newest_first):
-            try:
-                found[identity] = Key(identity, json.loads(public), self._opened(sealed), created)
-            except InvalidToken:
-                log.warning("a signing key was sealed with another secret; its tokens are not believed", key=identity)
-        self._keys = found
+        try:
+            return self._fernet().decrypt(sealed.encode())
+        except InvalidToken:
+            return None
 
-    def _opened(self, sealed: str) -> "EllipticCurvePrivateKey":
-        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-        key = load_pem_private_key(self._fernet().decrypt(sealed.encode()), None)
-        assert isinstance(key, EllipticCurvePrivateKey)
-        return key
+    def _opens(self, sealed: str) -> bool:
+        return self._unsealed(sealed) is not None
 
     def _fernet(self) -> "Fernet":
         from cryptography.fernet import Fernet
@@ -111,10 +129,13 @@ class KeyRing:
         return Fernet(base64.urlsafe_b64encode(derived))
 
 
-def _add(tx: Tx, key: Key, sealed: str, now: int) -> None:
-    """Add the key, unless another process was faster: it would be met by processes that have only just looked."""
+def _add(tx: Tx, key: Key, sealed: str, opens: Callable[[str], bool], now: int) -> None:
+    """Add the key, unless another process was faster: it would be met by processes that have only just looked.
+
+    A key that does not open is nobody's whom we could believe, or who would believe us.
+    """
     generation.change(tx, now)  # whoever else is at this waits here for our commit
-    if any(created + _LIFE >= now for _, _, _, created in rows.newest_first(tx)):
+    if any(created + _LIFE >= now and opens(kept) for _, _, kept, created in rows.newest_first(tx)):
         return
     rows.add(tx, key.id, json.dumps(key.public), sealed, now)
     rows.remove_before(tx, now - _LIFE - 2 * LONGEST_TOKEN * 1_000_000)
@@ -137,6 +158,15 @@ def _pem(key: "EllipticCurvePrivateKey") -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _private(pem: bytes) -> "EllipticCurvePrivateKey":
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    key = load_pem_private_key(pem, None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    return key
 
 
 def _number(value: int) -> str:

@@ -26,20 +26,21 @@ class Offline:
     now: Callable[[], int]
     asked_for: bool = False
 
-    async def issue(self, identity: Identity, client: str, since: int) -> str:
+    async def issue(self, identity: Identity, client: str) -> str:
         """A refresh token for whoever signed in with a password; whoever has a token keeps that instead.
 
-        Raises UNAUTHORIZED also where that password has been changed after `since`, when it began to be looked at.
+        Raises UNAUTHORIZED also where that password has been changed since it was looked at.
         """
         if identity.actor.id is None or identity.token_id is not None:
             raise RegistryError(Code.UNAUTHORIZED, "a refresh token is given for an account's password only")
         secret = new_secret("refresh")
-        await self.db.write(_add, identity.actor.id, f"client {client[:80]}", secret.hash, since, self.now())
+        name, since = f"client {client[:80]}", identity.credentials_at
+        await self.db.write(_add, identity.actor.id, name, secret.hash, since, self.now())
         return secret.text
 
 
-def _add(tx: Tx, account: int, name: str, kept: str, since: int, now: int) -> None:
+def _add(tx: Tx, account: int, name: str, kept: str, since: int | None, now: int) -> None:
     standing = accounts.by_id(tx, account)
-    if standing is None or since < standing.credentials_at:
+    if standing is None or since != standing.credentials_at:
         raise RegistryError(Code.UNAUTHORIZED, "the password was changed meanwhile; sign in again")
     tokens.add(tx, account, name, "refresh", kept, None, now, now + _LIFE)

@@ -252,6 +252,8 @@ class Authority:
                     await self._db.write(write, *taken, self._now(), durable=False)
             except RegistryError as error:
                 log.warning("the access generation could not be read", error=error.message)
+            except Exception:  # whatever it is: nothing would be remembered any more
+                log.exception("the access generation could not be read")
             await asyncio.sleep(RHYTHM)
 
     async def look(self) -> None:

@@ -18,10 +18,13 @@ from moorage.edge.server.binding import bound, bound_unix
 from moorage.edge.server.signals import STOP, run_until_signalled
 from moorage.edge.server.turns import Turns
 from moorage.errors import Code, RegistryError
+from moorage.telemetry import logger
 
 if TYPE_CHECKING:
     from moorage.settings import Settings
     from moorage.settings.model import Limits as Asked
+
+log: Final = logger("moorage")
 
 _THREADS: Final = 8
 _OWN_FILES: Final = 100
@@ -95,7 +98,11 @@ async def serve(
     duty: Duty,
     team: Team | None = None,
 ) -> None:
-    """Serve until told to stop.  `started` is called once there is an answer for everybody."""
+    """Serve until told to stop.  `started` is called once there is an answer for everybody.
+
+    Raises UNAVAILABLE where the background work has ended: this process then ends too, and is replaced by whoever
+    watches over it, instead of serving on as half a registry.
+    """
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="bytes"))
     application = build(settings, duty)
@@ -119,7 +126,7 @@ async def serve(
         server.abort()
         await application.close()
         raise
-    working = asyncio.ensure_future(application.work())
+    working = asyncio.ensure_future(_work(application))
     await run_until_signalled(
         server,
         seconds=settings.http.draintimeout.total_seconds(),
@@ -127,12 +134,25 @@ async def serve(
         started=lambda: started(application),
         stop=STOP if team is None else (signal.SIGTERM,),
         at_once=team.at_once if team is not None else None,
+        beside=working,
     )
     if debug is not None:
         debug.abort()
     working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    (ended,) = await asyncio.gather(working, return_exceptions=True)
     await application.close()
+    if isinstance(ended, Exception):
+        raise ended
+
+
+async def _work(application: Application) -> None:
+    """Do in the background what falls to this process, until cancelled.  Raises UNAVAILABLE where that ends early."""
+    try:
+        await application.work()
+    except Exception as error:
+        log.exception("the background work has ended, and so does this process")
+        raise RegistryError(Code.UNAVAILABLE, "the background work has ended by a fault; the log says more") from error
+    await asyncio.get_running_loop().create_future()
 
 
 def _limits(asked: "Asked", processes: int) -> Limits:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import BigInteger, bindparam, case, delete, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import accounts, members, team_members
@@ -14,7 +14,8 @@ from moorage.db.statements import insert
 class Account:
     """`kind` is user, organisation or robot; times are microseconds since the epoch.
 
-    Bearer tokens issued before `credentials_at` are void.  `owner` is the name of the account whose robot it is.
+    Bearer tokens that were given for another `credentials_at` are void.  `owner` is the name of the account whose
+    robot it is.
     """
 
     id: int
@@ -81,15 +82,18 @@ _ADD: Final = Prepared(
         "password",
     ).on_conflict_do_nothing()
 )
+_NOW: Final = bindparam("now", type_=BigInteger)
+# Later than before, whatever the clock says: that of another machine, or one that was set back.
+_CHANGED: Final = case((accounts.c.credentials_at < _NOW, _NOW), else_=accounts.c.credentials_at + 1)
 _PASSWORD: Final = Prepared(
     update(accounts)
     .where(accounts.c.id == bindparam("account"))
-    .values(password=bindparam("hash"), credentials_at=bindparam("now"))
+    .values(password=bindparam("hash"), credentials_at=_CHANGED)
 )
 _ENABLE: Final = Prepared(
     update(accounts)
     .where(accounts.c.id == bindparam("account"))
-    .values(disabled_at=bindparam("at"), credentials_at=bindparam("now"))
+    .values(disabled_at=bindparam("at"), credentials_at=_CHANGED)
 )
 _ADMIN: Final = Prepared(
     update(accounts).where(accounts.c.id == bindparam("account")).values(admin=bindparam("is_admin"))

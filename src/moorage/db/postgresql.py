@@ -37,6 +37,13 @@ itself (10 and 60 s), and one that is cut off is noticed earlier (`pulse`); this
 _AGAIN: Final = {"40001", "40P01"}
 """serialization_failure and deadlock_detected: the same work may succeed when run again."""
 
+_STALE: Final = {"0A000", "26000"}
+"""What a prepared statement comes to whose table another version has changed ("cached plan must not change result
+type"), or which the server has forgotten: new connections know nothing of it."""
+
+_EPOCH: Final = "moorage-epoch"
+"""Where a pooled connection has written down when it was made; those of an earlier epoch are not used again."""
+
 _ATTEMPTS: Final = 8
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.2
@@ -61,6 +68,7 @@ class PostgreSQL(Database):
         self.dialect = "postgresql"
         self.url = url.set(drivername="postgresql")
         self._patience = patience
+        self._epoch = 0
         arguments = {
             "connect_timeout": max(2, math.ceil(patience)),
             "application_name": "moorage",
@@ -151,7 +159,7 @@ class PostgreSQL(Database):
         await asyncio.to_thread(self.close_now)
 
     def _run(self, work: Callable[[Tx], T], *, writing: bool = False) -> T:
-        """Run on a pooled connection; once more, on one seen alive, where the first turned out broken.
+        """Run on a pooled connection; once more, on one seen alive, where the first turned out broken or stale.
 
         That is safe for writes as well, since a connection lost during COMMIT raises RegistryError instead.
         """
@@ -162,6 +170,10 @@ class PostgreSQL(Database):
             try:
                 return work(tx)
             except (psycopg.Error, DBAPIError) as error:
+                if not alive and _state(error) in _STALE:
+                    if connection.info[_EPOCH] == self._epoch:
+                        self._epoch += 1  # the others in the pool are as stale
+                    raw.close()
                 if raw.closed and not alive:
                     continue
                 raise named(error, writing=writing) from error
@@ -187,6 +199,10 @@ class PostgreSQL(Database):
             except (DBAPIError, psycopg.Error) as error:
                 raise _down() from error
             raw = _driver(connection)
+            if connection.info[_EPOCH] != self._epoch:
+                connection.invalidate()
+                connection.close()
+                continue
             self._pulse.use(raw)
             if not alive:
                 return connection
@@ -199,7 +215,8 @@ class PostgreSQL(Database):
             else:
                 return connection
 
-    def _prepare_connection(self, raw: Any, _record: Any) -> None:
+    def _prepare_connection(self, raw: Any, record: Any) -> None:
+        record.info[_EPOCH] = self._epoch
         self._pulse.use(raw)
         try:
             raw.execute(_SETTINGS, {"lock": f"{int(self._patience * 1000)}ms"})

@@ -42,8 +42,6 @@ class Asked:
     scopes: Scopes
     offline: bool
     client: str
-    since: int
-    """When its credentials began to be looked at, in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,6 @@ class TokenEndpoint:
             wrong = RegistryError(Code.UNAUTHORIZED, "the token endpoint wants a user name and password (Basic)")
             self.authority.notes.fail(wrong, request.peer)
             raise wrong
-        since = self.bearer.now()
         # Programs come here with the same password for every image.  What is remembered of it must stand this very
         # moment: the token lives for long.
         await self.authority.look()
@@ -89,16 +86,13 @@ class TokenEndpoint:
         # A refresh token stands for a password that the client need not keep; a certificate is kept anyway, and ends.
         wanted = header is not None and request.parameter("offline_token") == "true"
         offline = wanted and self.offline.asked_for
-        return await self._answer(
-            request, Asked(identity, scopes, offline, request.parameter("client_id") or "", since)
-        )
+        return await self._answer(request, Asked(identity, scopes, offline, request.parameter("client_id") or ""))
 
     async def _posted(self, request: Request) -> Response:
         form = await _form(request)
         self._check_service(form.get("service", [None])[0])
         grant = form.get("grant_type", [""])[0]
         first = {name: values[0] for name, values in form.items()}
-        since = self.bearer.now()
         try:
             if grant == "password":
                 login = Login(first.get("username", ""), first.get("password", ""))
@@ -114,7 +108,7 @@ class TokenEndpoint:
             return _oauth("invalid_grant", error.message)
         offline = first.get("access_type") == "offline" and grant == "password"
         scopes = Scopes.parse(form.get("scope", []))
-        return await self._answer(request, Asked(identity, scopes, offline, first.get("client_id", ""), since))
+        return await self._answer(request, Asked(identity, scopes, offline, first.get("client_id", "")))
 
     async def _answer(self, request: Request, asked: Asked) -> Response:
         identity = asked.identity
@@ -125,9 +119,8 @@ class TokenEndpoint:
             self.meter.let_in(request, identity)
         given = await self.authority.grant(identity, asked.scopes)
         name = actor.name if actor.signed_in else ""
-        token = await self.bearer.mint(
-            name, actor.id, identity.token_id, identity.unproved or identity.credential, given, asked.since
-        )
+        told = identity.unproved or identity.credential
+        token = await self.bearer.mint(name, actor.id, identity.token_id, told, given, identity.credentials_at)
         now = datetime.fromtimestamp(self.bearer.now() // 1_000_000, UTC)
         document: dict[str, object] = {
             "token": token,
@@ -145,7 +138,7 @@ class TokenEndpoint:
         elif actor.signed_in:
             self.authority.notes.add("sign-in.done", actor.name, address=request.peer, credential=identity.credential)
         if asked.offline and actor.id is not None and identity.token_id is None:
-            document["refresh_token"] = await self.offline.issue(identity, asked.client, asked.since)
+            document["refresh_token"] = await self.offline.issue(identity, asked.client)
         return Response(200, list(_NO_STORE), json.dumps(document).encode())
 
     async def _keys(self, request: Request) -> Response:

@@ -27,6 +27,8 @@ async def run(db: Database, jobs: Sequence[Job], now: Callable[[], int], *, alon
             await db.write(rows.free_all, durable=False)
         except RegistryError as error:  # on a full disk, say: then their time runs out
             logger(__name__).warning("the jobs of a killed server are waited for", error=error.message)
+        except Exception as error:  # noqa: BLE001 - the same
+            logger(__name__).error("the jobs of a killed server are waited for", exc_info=error)
     async with asyncio.TaskGroup() as group:
         for job in jobs:
             group.create_task(_keep(db, job, holder, now))
@@ -40,6 +42,8 @@ async def _keep(db: Database, job: Job, holder: str, now: Callable[[], int]) -> 
                 await _run(db, job, holder, now)
         except RegistryError as error:
             logger(__name__).warning("a job could not be run", job=job.name, error=error.message)
+        except Exception as error:  # noqa: BLE001 - or no job at all would be run any more
+            logger(__name__).error("a job could not be run", job=job.name, exc_info=error)
         await asyncio.sleep(min(_LOOK, job.rhythm / 1_000_000))
 
 

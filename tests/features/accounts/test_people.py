@@ -259,7 +259,7 @@ async def _bearer(house, identity, scope):
 
     given = await house.desk.authority.grant(identity, Scopes.parse([scope]))
     text = await house.credentials.bearer.mint(
-        identity.actor.name, identity.actor.id, None, "a password", given, house.clock()
+        identity.actor.name, identity.actor.id, None, "a password", given, identity.credentials_at
     )
     return await house.credentials.identify(f"Bearer {text}", "192.0.2.1")
 

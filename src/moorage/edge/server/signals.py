@@ -18,10 +18,12 @@ async def run_until_signalled(
     started: Callable[[], None] | None = None,
     stop: Sequence[signal.Signals] = STOP,
     at_once: signal.Signals | None = None,
+    beside: "asyncio.Future[None] | None" = None,
 ) -> None:
     """Return once the server has stopped: a signal of `stop` drains it, a second one aborts it at once.
 
     Where there is a signal `at_once`, that aborts it, and further ones of `stop` mean nothing.  SIGHUP calls `reload`.
+    The end of what runs `beside` drains it as well.
     `started` is called once all of that is so: whoever is told of the server any earlier could end it with a SIGHUP.
     For the main thread; the handlers are removed on the way out.
     """
@@ -45,6 +47,8 @@ async def run_until_signalled(
     try:
         if started is not None:
             started()
+        if beside is not None:
+            beside.add_done_callback(lambda _: first.set())
         await first.wait()
         draining = asyncio.ensure_future(server.drain(seconds))
         impatience = asyncio.ensure_future(second.wait())

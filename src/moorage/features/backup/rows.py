@@ -8,7 +8,7 @@ from sqlalchemy import delete, exists, func, select, update
 from moorage.db.blobs import bind_waiting
 from moorage.db.blobs import stored as blob_of
 from moorage.db.engine import Tx
-from moorage.db.schema import blobs, jobs, links, manifests, repositories, state, uploads
+from moorage.db.schema import blobs, jobs, links, manifests, repositories, signing_keys, state, uploads
 from moorage.oci.digest import Digest
 
 _PAGE = 1000
@@ -69,8 +69,8 @@ def counts(tx: Tx) -> dict[str, int]:
 
 
 def forget_passing_things(tx: Tx) -> None:
-    """Uploads under way, leases of jobs and the collector's clock mean nothing after a restore."""
-    for table in (uploads, jobs):
+    """Uploads under way, leases of jobs, bearer tokens and the collector's clock mean nothing after a restore."""
+    for table in (uploads, jobs, signing_keys):
         tx.execute(delete(table))
     tx.execute(delete(state).where(state.c.name == "clock"))
 
