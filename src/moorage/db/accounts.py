@@ -50,6 +50,7 @@ _SELECT = select(
     accounts.c.credentials_at,
     accounts.c.password,
     _owners.c.disabled_at,
+    _owners.c.expires_at,
 ).select_from(accounts.outerjoin(_owners, accounts.c.owner_id == _owners.c.id))
 _BY_NAME: Final = Prepared(_SELECT.where(accounts.c.name == bindparam("name")))
 _BY_ID: Final = Prepared(_SELECT.where(accounts.c.id == bindparam("id")))
@@ -200,11 +201,11 @@ def organisations_owned(tx: Tx, account: int) -> list[str]:
 
 
 def _account(row: tuple[Any, ...] | None) -> Account | None:
-    """A robot is as disabled as its owner."""
+    """A robot is as disabled as its owner, and ends no later."""
     if row is None:
         return None
-    (identity, name, kind, admin, visibility, owner, description, created, disabled, expires, since, kept, above) = row
-    off = disabled if disabled is not None else above
-    return Account(
-        identity, name, kind, bool(admin), visibility, owner, description, created, off, expires, since, kept
-    )
+    *own, owner_disabled, owner_expires = row
+    (identity, name, kind, admin, visibility, owner, description, created, disabled, expires, since, kept) = own
+    off = disabled if disabled is not None else owner_disabled
+    ends = min((end for end in (expires, owner_expires) if end is not None), default=None)
+    return Account(identity, name, kind, bool(admin), visibility, owner, description, created, off, ends, since, kept)

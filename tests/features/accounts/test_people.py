@@ -247,21 +247,11 @@ async def test_a_bearer_token_for_repositories_manages_nothing(house, asked):
     await people(house, "alice")
     alice = await house.who("alice")
     wanted = "repository:alice/app:*" if asked == "repositories" else "registry:catalog:*"
-    bearer = await _bearer(house, alice, wanted)
+    bearer = await house.bearer(alice, wanted)
     with refused(Code.UNAUTHORIZED) as told:
         management.owner(bearer, "alice")
     assert "registry:api:*" in told.message
-    assert management.owner(await _bearer(house, alice, "registry:api:*"), "alice").owner == "alice"
-
-
-async def _bearer(house, identity, scope):
-    from moorage.access.scopes import Scopes
-
-    given = await house.desk.authority.grant(identity, Scopes.parse([scope]))
-    text = await house.credentials.bearer.mint(
-        identity.actor.name, identity.actor.id, None, "a password", given, house.clock()
-    )
-    return await house.credentials.identify(f"Bearer {text}", "192.0.2.1")
+    assert management.owner(await house.bearer(alice, "registry:api:*"), "alice").owner == "alice"
 
 
 async def test_whoever_knocks_with_many_names_is_counted_not_kept_and_hides_nothing_else(house):

@@ -5,6 +5,7 @@ import pytest
 from moorage.access import management
 from moorage.access.action import Action
 from moorage.access.actor import OPERATOR
+from moorage.access.certificates import Certificate, certified
 from moorage.access.permit import AdminPermit, GrantPermit, OwnerPermit, PersonalPermit, _Seal
 from moorage.access.secrets import is_secret
 from moorage.db import repositories as rows
@@ -100,6 +101,26 @@ async def test_a_robot_is_shut_out_with_its_owner(acme):
         await acme.who("bob.ci", secret)
     with refused(Code.CONFLICT):
         await robots.rotate(acme.desk, management.owner(OPERATOR, "bob"), "bob.ci")
+
+
+async def test_a_robot_ends_with_its_owner(acme):
+    await users.create(acme.desk, ADMIN, "temp", PASSWORD, expires_in=300)
+    end = (acme.clock() + 300 * 1_000_000) / 1_000_000
+    temp = management.owner(await acme.who("temp"), "temp")
+    secret = (await robots.create(acme.desk, temp, "ci", ["temp/**:owner"])).secret
+    robot = await acme.who("temp.ci", secret)
+    bearer = await acme.bearer(robot, "repository:temp/app:pull")
+    shown = Certificate(("temp.ci",), end + 3600)
+    by_certificate = acme.db.read_now(certified, shown, acme.clock())
+    assert [one.until for one in (robot, bearer, by_certificate)] == [end] * 3
+    acme.clock.pass_(301)
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("temp.ci", secret)
+    with refused(Code.UNAUTHORIZED):
+        await acme.bearer(robot, "repository:temp/app:pull")
+    assert "no account that may sign in" in acme.db.read_now(certified, shown, acme.clock()).unproved
+    with refused(Code.CONFLICT):
+        await robots.rotate(acme.desk, management.owner(OPERATOR, "temp"), "temp.ci")
 
 
 async def test_a_robot_that_is_gone_leaves_nothing_to_its_successor(acme):
