@@ -67,7 +67,7 @@ def personal(identity: Identity, name: str) -> PersonalPermit:
             raise _denied(identity, f"use what is {name}'s own; only {name} can")
         if identity.limit is not None:
             raise _limited(identity)
-    return PersonalPermit(actor, name, SEAL)
+    return PersonalPermit(actor, name, identity.lends, SEAL)
 
 
 async def granting(authority: Authority, identity: Identity, pattern: Pattern) -> GrantPermit:

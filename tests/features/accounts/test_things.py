@@ -6,6 +6,7 @@ from moorage.access import management
 from moorage.access.action import Action
 from moorage.access.actor import OPERATOR
 from moorage.access.certificates import Certificate, certified
+from moorage.access.offline import Offline
 from moorage.access.permit import AdminPermit, GrantPermit, OwnerPermit, PersonalPermit, _Seal
 from moorage.access.secrets import is_secret
 from moorage.db import repositories as rows
@@ -191,6 +192,53 @@ async def test_tokens_end_by_the_clock_and_by_the_operators_word(acme):
     assert "3600 seconds here at the most (accounts.tokenlife)" in told.message
     acme.clock.pass_(3601)
     assert [one.expired for one in (await tokens.page(acme.desk, OPERATOR, "alice")).entries] == [True]
+
+
+async def test_a_token_ends_no_later_than_what_it_is_made_with(acme):
+    permit = management.personal(await acme.who("alice"), "alice")
+    assert (await tokens.create(acme.desk, permit, "endless", [])).token.expires_at is None
+    short = await tokens.create(acme.desk, permit, "short", [], expires_in=60)
+    acme.clock.pass_(20)
+    permit = management.personal(await acme.who("alice", short.secret), "alice")
+    assert (await tokens.create(acme.desk, permit, "a", [])).token.expires_at == short.token.expires_at
+    less = (await tokens.create(acme.desk, permit, "b", [], expires_in=30)).token.expires_at
+    assert (short.token.expires_at - less).total_seconds() == 10
+    acme.with_(token_life=10 * 1_000_000)
+    less = (await tokens.create(acme.desk, permit, "c", [])).token.expires_at
+    assert (short.token.expires_at - less).total_seconds() == 30
+    acme.with_(token_life=None)
+    with refused(Code.REQUEST_INVALID) as told:
+        await tokens.create(acme.desk, permit, "d", [], expires_in=41)
+    assert told.message == (
+        "a token ends no later than what it is made with, and that ends in 40 seconds; "
+        "ask for less, or sign in with what lasts longer"
+    )
+    acme.clock.pass_(40)
+    with refused(Code.REQUEST_INVALID):
+        await tokens.create(acme.desk, permit, "e", [])
+
+
+async def test_what_a_short_token_manages_outlives_it(acme):
+    permit = management.personal(await acme.who("alice"), "alice")
+    short = await tokens.create(acme.desk, permit, "short", [], expires_in=60)
+    owner = management.owner(await acme.who("alice", short.secret), "acme")
+    assert (await robots.create(acme.desk, owner, "ci", [])).token.expires_at is None
+    assert (await robots.rotate(acme.desk, owner, "acme.ci")).token.expires_at is None
+
+
+async def test_a_token_made_with_a_bearer_token_ends_with_it_or_with_the_refresh_token_it_was_got_with(acme):
+    alice = await acme.who("alice")
+    made = await tokens.create(acme.desk, management.personal(alice, "alice"), "endless", [])
+    offline = await Offline(acme.db, acme.clock).issue(alice, "docker", acme.clock())
+    ways = {
+        "a password": (alice, 600),
+        "an endless token": (await acme.who("alice", made.secret), 600),
+        "a refresh token": (await acme.credentials.refresh(offline), 90 * 24 * 3600),
+    }
+    for name, (identity, seconds) in ways.items():
+        bearer = await acme.bearer(identity, "registry:api:*")
+        child = await tokens.create(acme.desk, management.personal(bearer, "alice"), name, [])
+        assert seconds - 2 < child.token.expires_at.timestamp() - acme.clock() / 1_000_000 <= seconds
 
 
 async def test_a_token_is_revoked_by_its_own_account_alone(acme):
