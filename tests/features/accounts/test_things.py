@@ -1,5 +1,7 @@
 """Robots, tokens, rules and repositories."""
 
+import asyncio
+
 import pytest
 
 from moorage.access import management
@@ -10,8 +12,8 @@ from moorage.access.offline import Offline
 from moorage.access.permit import AdminPermit, GrantPermit, OwnerPermit, PersonalPermit, _Seal
 from moorage.access.secrets import is_secret
 from moorage.db import repositories as rows
-from moorage.errors import Code
-from moorage.features.accounts import explaining, grants, organisations, repositories, robots, tokens, users
+from moorage.errors import Code, RegistryError
+from moorage.features.accounts import explaining, grants, organisations, repositories, robots, teams, tokens, users
 from moorage.oci.names import RepositoryName
 from moorage.oci.pattern import Pattern
 from tests.features.accounts.test_people import ADMIN, PASSWORD, people, refused
@@ -173,6 +175,49 @@ async def test_a_token_with_manage_rules_just_what_it_names(acme):
             mint(one, name)
     with refused(Code.DENIED):
         management.owner(whole, "alice")
+
+
+@pytest.mark.parametrize("user", ["root", "alice"])
+async def test_what_a_token_is_not_for_it_does_not_show(acme, user):
+    await users.create(acme.desk, ADMIN, "root", PASSWORD, admin=True)
+    await organisations.create(acme.desk, ADMIN, "other", user)
+    await teams.create(acme.desk, ACME, "dev")
+    permit = management.personal(await acme.who(user), user)
+
+    async def who(*scopes):
+        return await acme.who(user, (await tokens.create(acme.desk, permit, f"{scopes}", [*scopes])).secret)
+
+    async def told(identity):
+        reads = [users.show(acme.desk, identity, name) for name in ("root", "alice", "nobody")]
+        for name in ("acme", "other", "nothing"):
+            reads += [
+                organisations.show(acme.desk, identity, name),
+                organisations.members(acme.desk, identity, name, "", 10),
+                teams.page(acme.desk, identity, name, "", 10),
+                teams.members_page(acme.desk, identity, name, "dev", "", 10),
+            ]
+        for name in ("root", "alice", "nobody"):
+            reads.append(tokens.page(acme.desk, identity, name))
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+        return [one.code if isinstance(one, RegistryError) else "shown" for one in answers]
+
+    async def listed(identity):
+        return [one.name for one in (await organisations.page(acme.desk, identity, "", 10)).entries]
+
+    no, there, unseen = Code.DENIED, "shown", Code.ACCOUNT_UNKNOWN
+    ci = await who("acme/app:pull,manage")
+    mine = [no, no, no] if user == "root" else [unseen, no, unseen]
+    owned = [no, unseen, unseen] if user == "root" else [unseen, no, unseen]
+    assert await told(ci) == [*mine, *[no] * 12, *owned]
+    assert await listed(ci) == []
+    me = await users.me(acme.desk, ci)
+    assert (me.name, me.organisations, me.teams) == (user, [], [])
+    whole = await who("acme/**:manage")
+    assert await told(whole) == [*mine, *[there] * 4, *[no] * 8, *owned]
+    assert await listed(whole) == ([] if user == "root" else ["acme"])
+    everything = await who("**:manage")
+    assert await told(everything) == await told(await acme.who(user))
+    assert await listed(everything) == ["acme", "other"]
 
 
 async def test_tokens_end_by_the_clock_and_by_the_operators_word(acme):

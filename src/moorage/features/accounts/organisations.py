@@ -30,15 +30,16 @@ async def create(
 
 
 async def page(desk: Desk, identity: Identity, after: str, most: int) -> Page[OrganisationView]:
-    """All, for administrators; for others those that they are in."""
+    """All, for administrators; for others those that they are in.  Of either those that the credential is for."""
     management.signed_in(identity)
-    found = await desk.db.scan(_page, identity.actor, after, most + 1)
+    found = await desk.db.scan(_page, identity, after, most + 1)
     return Page([organisation_view(one) for one in found[:most]], found[most - 1].name if len(found) > most else None)
 
 
 async def show(desk: Desk, identity: Identity, name: str) -> OrganisationView:
-    """For its members and administrators.  Raises ACCOUNT_UNKNOWN."""
+    """For its members and administrators.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
+    management.reaches(identity, name)
     return organisation_view(await desk.db.scan(seen, identity.actor, name))
 
 
@@ -50,8 +51,9 @@ async def set_visibility(desk: Desk, permit: OwnerPermit, visibility: str) -> Or
 
 
 async def members(desk: Desk, identity: Identity, name: str, after: str, most: int) -> Page[MemberView]:
-    """For members and administrators.  Raises ACCOUNT_UNKNOWN."""
+    """For members and administrators.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
+    management.reaches(identity, name)
     found = await desk.db.scan(_members, identity.actor, name, after, most + 1)
     return Page(found[:most], found[most - 1].name if len(found) > most else None)
 
@@ -88,11 +90,12 @@ def _create(tx: Tx, now: int, by: Actor, name: str, owner: str | None, descripti
     return made
 
 
-def _page(tx: Tx, actor: Actor, after: str, most: int) -> list[Account]:
-    if actor.admin:
+def _page(tx: Tx, identity: Identity, after: str, most: int) -> list[Account]:
+    if identity.actor.admin and management.covers(identity, None):
         return accounts.page(tx, "organisation", after, most)
-    names = [one.name for one in rows.of(tx, actor.id or 0) if one.name > after][:most]
-    return [find_account(tx, name, "organisation") for name in names]
+    mine = [one.name for one in rows.of(tx, identity.actor.id or 0) if one.name > after]
+    seen_ = [name for name in mine if management.covers(identity, name)][:most]
+    return [find_account(tx, name, "organisation") for name in seen_]
 
 
 def _members(tx: Tx, actor: Actor, name: str, after: str, most: int) -> list[MemberView]:

@@ -145,8 +145,9 @@ def _holder(tx: Tx, identity: Identity, name: str, token: int | None = None) -> 
     account = find_account(tx, name, "user", "robot")
     actor = identity.actor
     mine = actor.id == account.id or (account.owner is not None and account.owner in actor.owned)
-    if not actor.admin and not mine:
+    whose = account.owner or account.name
+    if not mine and not (actor.admin and management.covers(identity, whose)):
         raise unknown("user", name)
     if token is None or token != identity.token_id:
-        management.reaches(identity, account.owner or account.name)
+        management.reaches(identity, whose)
     return account

@@ -37,18 +37,18 @@ async def page(desk: Desk, permit: AdminPermit, after: str, most: int) -> Page[U
 
 
 async def show(desk: Desk, identity: Identity, name: str) -> UserView:
-    """For administrators and the user; for others there is no such user.  Raises ACCOUNT_UNKNOWN."""
+    """For administrators and the user; for others there is no such user.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
     if not identity.actor.admin and identity.actor.name != name:
         raise unknown("user", name)
+    management.reaches(identity, name)
     return user_view(await desk.db.scan(find_account, name, "user"))
 
 
 async def me(desk: Desk, identity: Identity) -> Me:
-    """Whom the credentials prove, and where they belong.  Raises UNAUTHORIZED."""
+    """Whom the credentials prove, and where they belong as far as that is their business.  Raises UNAUTHORIZED."""
     management.signed_in(identity)
-    actor = identity.actor
-    return await desk.db.scan(_me, actor, identity.credential)
+    return await desk.db.scan(_me, identity)
 
 
 async def set_disabled(desk: Desk, permit: AdminPermit, name: str, *, disabled: bool) -> UserView:
@@ -147,14 +147,15 @@ def _check_others(tx: Tx, by: Actor, account: Account, doing: str) -> None:
         )
 
 
-def _me(tx: Tx, actor: Actor, credential: str) -> Me:
+def _me(tx: Tx, identity: Identity) -> Me:
+    actor = identity.actor
     in_ = organisations.of(tx, actor.id) if actor.id is not None else []
     of = teams.of(tx, actor.id) if actor.id is not None else []
     return Me(
         actor.name,
         actor.kind,
         actor.admin,
-        credential,
-        [MemberView(one.name, one.role) for one in in_],
-        [f"{one.organisation}/{one.name}" for one in of],
+        identity.credential,
+        [MemberView(one.name, one.role) for one in in_ if management.covers(identity, one.name)],
+        [f"{one.organisation}/{one.name}" for one in of if management.covers(identity, one.organisation)],
     )
