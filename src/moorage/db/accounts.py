@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, or_, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import accounts, members, team_members
@@ -99,7 +99,13 @@ _VISIBILITY: Final = Prepared(
     update(accounts).where(accounts.c.id == bindparam("account")).values(visibility=bindparam("default"))
 )
 _ANY_ADMIN: Final = Prepared(
-    select(accounts.c.id).where(accounts.c.admin == 1, accounts.c.disabled_at.is_(None)).order_by(accounts.c.id)
+    select(accounts.c.id)
+    .where(
+        accounts.c.admin == 1,
+        accounts.c.disabled_at.is_(None),
+        or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
+    )
+    .order_by(accounts.c.id)
 )
 _TEAMS: Final = Prepared(
     select(team_members.c.team_id).where(team_members.c.account_id == bindparam("account")).order_by("team_id")
@@ -185,9 +191,9 @@ def set_visibility(tx: Tx, account: Account, default: str) -> None:
     _VISIBILITY.run(tx, account=account.id, default=default)
 
 
-def administrators(tx: Tx) -> list[int]:
-    """The ids of accounts that may do everything."""
-    return [row[0] for row in _ANY_ADMIN.all(tx)]
+def administrators(tx: Tx, now: int) -> list[int]:
+    """The ids of accounts that may do everything, and are neither disabled nor over."""
+    return [row[0] for row in _ANY_ADMIN.all(tx, now=now)]
 
 
 def team_ids(tx: Tx, account: int) -> list[int]:

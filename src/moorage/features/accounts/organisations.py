@@ -108,7 +108,7 @@ def _put(tx: Tx, now: int, by: str, name: str, user: str, role: str) -> None:
     account = find_account(tx, user, "user")
     before = rows.role(tx, organisation.id, account.id)
     if before == "owner" and role != "owner":
-        _check_owner(tx, organisation, account)
+        _check_owner(tx, organisation, account, now)
     rows.put_member(tx, organisation.id, account.id, role, now)
     tell(tx, "organisation.member", by, now, organisation=name, user=user, role=role, before=before)
 
@@ -120,13 +120,13 @@ def _remove(tx: Tx, now: int, by: str, name: str, user: str) -> None:
     if role is None:
         raise RegistryError(Code.ACCOUNT_UNKNOWN, f"{user} is no member of {name}")
     if role == "owner":
-        _check_owner(tx, organisation, account)
+        _check_owner(tx, organisation, account, now)
     rows.remove_member(tx, organisation.id, account.id)
     tell(tx, "organisation.member-removed", by, now, organisation=name, user=user)
 
 
-def _check_owner(tx: Tx, organisation: Account, account: Account) -> None:
-    if not rows.has_other_owner(tx, organisation.id, account.id):
+def _check_owner(tx: Tx, organisation: Account, account: Account, now: int) -> None:
+    if not rows.has_other_owner(tx, organisation.id, account.id, now):
         raise RegistryError(
             Code.CONFLICT,
             f"{account.name} is the last owner of {organisation.name}; make somebody else an owner first",

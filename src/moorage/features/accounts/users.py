@@ -54,6 +54,8 @@ async def me(desk: Desk, identity: Identity) -> Me:
 async def set_disabled(desk: Desk, permit: AdminPermit, name: str, *, disabled: bool) -> UserView:
     """Shut a user out, robots and tokens included, or let them in again.
 
+    Also the last owner of an organisation: who has to be out is out, and administrators give it another one.
+
     Raises ACCOUNT_UNKNOWN; CONFLICT for oneself and for the last administrator.
     """
     return user_view(await desk.change(_disable, permit.actor, name, disabled))
@@ -123,7 +125,7 @@ def set_default(tx: Tx, now: int, by: str, name: str, kind: str, visibility: str
 def _disable(tx: Tx, now: int, by: Actor, name: str, disabled: bool) -> Account:
     account = find_account(tx, name, "user")
     if disabled:
-        _check_others(tx, by, account, "disable")
+        _check_others(tx, now, by, account, "disable")
     accounts.set_disabled(tx, account, now if disabled else None, now)
     tell(tx, "account.disabled" if disabled else "account.enabled", by.name, now, name=name)
     return find_account(tx, name, "user")
@@ -132,16 +134,16 @@ def _disable(tx: Tx, now: int, by: Actor, name: str, disabled: bool) -> Account:
 def _admin(tx: Tx, now: int, by: Actor, name: str, admin: bool) -> Account:
     account = find_account(tx, name, "user")
     if not admin:
-        _check_others(tx, by, account, "demote")
+        _check_others(tx, now, by, account, "demote")
     accounts.set_admin(tx, account, admin)
     tell(tx, "account.admin", by.name, now, name=name, admin=admin)
     return find_account(tx, name, "user")
 
 
-def _check_others(tx: Tx, by: Actor, account: Account, doing: str) -> None:
+def _check_others(tx: Tx, now: int, by: Actor, account: Account, doing: str) -> None:
     if by.id == account.id:
         raise RegistryError(Code.CONFLICT, f"you cannot {doing} yourself; another administrator can")
-    if accounts.administrators(tx) == [account.id]:
+    if accounts.administrators(tx, now) == [account.id]:
         raise RegistryError(
             Code.CONFLICT, f"{account.name} is the last administrator; make another one first, then {doing} this one"
         )
