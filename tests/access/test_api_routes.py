@@ -150,6 +150,25 @@ def test_a_bearer_token_for_repositories_gets_nowhere_by_any_route(estate: Estat
     assert world(estate) == before
 
 
+@pytest.mark.parametrize("whose", ["administrator", "owner"])
+def test_a_token_for_one_repository_gets_nowhere_by_any_route(estate: Estate, whose: str) -> None:
+    """Whoever gave it to their CI has not shown that all accounts, and where they belong."""
+    name, password = ADMIN if whose == "administrator" else estate.owner
+    body = {"name": "ci", "scopes": ["elsewhere/app:pull"]}
+    made = estate.closed.done((name, password), "POST", f"/users/{name}/tokens", body)
+    before = world(estate)
+    for route in estate.routes():
+        if route.name in ANYBODY:
+            continue
+        answer = ask(estate, (name, made["secret"]), route)
+        if route.name in SIGNED_IN:
+            assert answer.status_code == 200, (route, answer.text)
+            assert estate.values["organisation"] not in answer.text, route
+        else:
+            assert answer.status_code in {403, 404}, (route, answer.text)
+    assert world(estate) == before
+
+
 def world(estate: Estate) -> object:
     """All that an administrator sees."""
     organisation, owner = estate.values["organisation"], estate.owner[0]

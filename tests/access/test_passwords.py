@@ -1,10 +1,12 @@
 """Which passwords are refused when they are chosen, and how many are looked at."""
 
 import asyncio
+import base64
 from pathlib import Path
 
 import pytest
 
+from moorage.access.htpasswd import Htpasswd
 from moorage.access.lockout import Lockout
 from moorage.access.passwords import Passwords
 from moorage.access.strength import check_strength
@@ -132,3 +134,38 @@ def test_a_weak_first_password_stops_the_start_and_its_setting_is_named(tmp_path
         RuntimeError, match=r"admin\.password \(REGISTRY_ADMIN_PASSWORD\): the password is one of those"
     ):
         start(tmp_path / "data", config=config, REGISTRY_ADMIN_PASSWORD="changeme123")
+
+
+@pytest.mark.parametrize(
+    ("costs", "steps"),
+    [((4,), 2**4), ((5,), 2**5), ((4, 5, 7, 7), 2**7), ((), 2**10), ((5, 16), 2**14)],
+    ids=["cheap", "htpasswd -B", "mixed", "empty", "too dear to take others along"],
+)
+async def test_users_of_an_htpasswd_file_cannot_be_told_from_others_by_the_work_that_a_guess_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, costs: tuple[int, ...], steps: int
+) -> None:
+    import bcrypt
+
+    path, passwords, done = tmp_path / "users", Passwords(), []
+    path.write_text("".join(f"user{n}:{kept(cost)}\n" for n, cost in enumerate(costs)) + f"broken:{kept(5)}z\n")
+    monkeypatch.setattr(bcrypt, "checkpw", lambda _, known: done.append(2 ** int(known[4:6])))
+    users = Htpasswd(path, passwords)
+
+    async def work(name: str) -> int:
+        done.clear()
+        with pytest.raises(RegistryError, match="the user name or password is wrong"):
+            await users.identify(f"Basic {base64.b64encode(f'{name}:wrong'.encode()).decode()}", "192.0.2.1")
+        return sum(done)
+
+    assert [await work(name) for name in ("nobody", "broken")] == [steps] * 2
+    for number, cost in enumerate(costs):
+        assert await work(f"user{number}") == max(steps, 2**cost)
+    path.write_text(f"late:{kept(8)}\nlater:{kept(4)}\n")
+    users.version()
+    assert [await work(name) for name in ("nobody", "late", "later")] == [2**8] * 3
+    passwords.close()
+
+
+def kept(cost: int) -> str:
+    """Something like a hash of that cost."""
+    return f"$2y${cost:02d}$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"

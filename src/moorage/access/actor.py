@@ -66,6 +66,8 @@ class Identity:
     """The row of the token it was proved with."""
     until: float = field(default=float("inf"))
     """Seconds since the epoch after which it proves nothing."""
+    renewable: float = 0.0
+    """Until when a bearer token can be had again: the end of the refresh token that it was got with."""
     unproved: str = ""
     """Why a client certificate proves nobody, in words for whoever has to sign in."""
     credentials_at: int | None = None
@@ -75,6 +77,11 @@ class Identity:
     def by_password(self) -> bool:
         """Whether it was proved with a password itself, not with a bearer token that a password got."""
         return self.credential == PASSWORD and self.asked is None
+
+    @property
+    def lends(self) -> float:
+        """The latest end, in seconds since the epoch, of tokens that are made with it."""
+        return max(self.until, self.renewable)
 
     @property
     def known(self) -> bool:

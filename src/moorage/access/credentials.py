@@ -8,7 +8,7 @@ Bearer  eyJ…                signed by us             → signature, then rows:
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from moorage.access.actor import ANONYMOUS, ANYONE, EVERYONE, NOBODY, PASSWORD, Actor, Identity
@@ -162,6 +162,7 @@ def _standing(tx: Tx, claims: Claims, now: int) -> Identity | None:
     account = accounts.by_id(tx, claims.account or 0)
     if account is None or account.name != claims.name or not account.usable(now):
         return None
+    renewable = 0.0
     if claims.token is None:
         if claims.credentials_at != account.credentials_at:
             return None
@@ -171,7 +172,11 @@ def _standing(tx: Tx, claims: Claims, now: int) -> Identity | None:
         if token is None or token.account != account.id or not token.usable(now):
             return None
         identity = of_token(tx, account, token)
-    until = min(identity.until, claims.expires)
-    return Identity(
-        identity.actor, claims.credential, identity.limit, claims.scopes, token_id=claims.token, until=until
+        renewable = identity.until if token.kind == "refresh" else 0.0
+    return replace(
+        identity,
+        credential=claims.credential,
+        asked=claims.scopes,
+        until=min(identity.until, claims.expires),
+        renewable=renewable,
     )

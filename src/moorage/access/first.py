@@ -12,6 +12,9 @@ from moorage.db import accounts, events, generation
 from moorage.db.apart import apart
 from moorage.db.engine import Database, Tx
 from moorage.errors import Code, RegistryError
+from moorage.telemetry import logger
+
+log: Final = logger("moorage.access")
 
 ADMIN: Final = "admin"
 PASSWORD_FILE: Final = "initial-admin-password"  # noqa: S105 - its name
@@ -21,13 +24,19 @@ _LETTERS: Final = "23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz"
 
 
 def first_administrator(db: Database, passwords: Passwords, data: Path, given: str | None, now: int) -> bool:
-    """Make the first administrator where there is none; whether its password was made up.
+    """Make the first administrator where there is none who can sign in; whether its password was made up.
 
     That is kept in the data folder, for its owner alone, until it is changed; it is written before the account, so
     that no crash leaves an account whose password nobody knows.  Raises REQUEST_INVALID for a given one that is weak,
     UNAVAILABLE where it cannot be kept.
+
+    Where its name is taken a warning has to do: that the last one's account has ended is no reason not to serve.
     """
-    if db.read_now(accounts.administrators):
+    there, taken = db.read_now(_present, now)
+    if there:
+        return False
+    if taken:
+        log.warning("no administrator can sign in; make one on this machine: moorage user add NAME --admin")
         return False
     password = given or _kept(data / PASSWORD_FILE)
     # Lists of common passwords take ten megabytes, which the server may never need again.
@@ -69,15 +78,16 @@ def _check_given(password: str) -> None:
         raise RegistryError(error.code, f"admin.password (REGISTRY_ADMIN_PASSWORD): {error.message}") from None
 
 
+def _present(tx: Tx, now: int) -> tuple[bool, bool]:
+    """Whether there is an administrator, and whether the first one's name is taken."""
+    return bool(accounts.administrators(tx, now)), accounts.find(tx, ADMIN) is not None
+
+
 def _add(tx: Tx, kept: str, now: int) -> bool:
-    if accounts.administrators(tx):
+    if accounts.administrators(tx, now):
         return False
     if accounts.add(tx, ADMIN, "user", "system", now, admin=True, password=kept) is None:
-        raise RegistryError(
-            Code.UNAVAILABLE,
-            f"there is no administrator, and the name '{ADMIN}' is taken by an account that is none: "
-            "make one with `moorage user admin NAME` on this machine",
-        )
+        return False
     generation.change(tx, now)
     events.append(tx, "account.created", "", "system", {"name": ADMIN, "admin": True}, now)
     return True

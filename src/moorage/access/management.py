@@ -5,6 +5,8 @@
     a user                             the same of their own name; their own password and tokens
     whoever may manage a repository    the rules of that very repository   (`Authority.permit_manage`)
 
+To read of accounts is no less: a credential that was made for less shows nothing but whose it is.
+
 A bearer token that was asked for repositories alone manages nothing: a client that pushes hands it around.  What does
 is a password, a token that is not limited or limited to something with `manage`, or a bearer token asked for with the
 scope `registry:api:*`.
@@ -67,7 +69,7 @@ def personal(identity: Identity, name: str) -> PersonalPermit:
             raise _denied(identity, f"use what is {name}'s own; only {name} can")
         if identity.limit is not None:
             raise _limited(identity)
-    return PersonalPermit(actor, name, SEAL)
+    return PersonalPermit(actor, name, identity.lends, SEAL)
 
 
 async def granting(authority: Authority, identity: Identity, pattern: Pattern) -> GrantPermit:
@@ -83,9 +85,14 @@ async def granting(authority: Authority, identity: Identity, pattern: Pattern) -
     return GrantPermit(actor, pattern, SEAL)
 
 
+def covers(identity: Identity, name: str | None) -> bool:
+    """Whether the credential was made for all that is an owner's; for everything, where that is None."""
+    return identity.limit is None or identity.limit.rules(name)
+
+
 def reaches(identity: Identity, name: str | None) -> None:
     """Raise DENIED where the credential was made for less than all that is an owner's; than everything, for None."""
-    if identity.limit is not None and not identity.limit.rules(name):
+    if not covers(identity, name):
         raise _limited(identity)
 
 

@@ -107,10 +107,14 @@ class OwnerPermit(_Sealed):
 @final
 @dataclass(frozen=True)
 class PersonalPermit(_Sealed):
-    """Proof that `actor` may use what is the account `name`'s own: its tokens."""
+    """Proof that `actor` may use what is the account `name`'s own: its tokens.
+
+    None that it makes lives beyond `lends`, in seconds since the epoch.
+    """
 
     actor: Actor
     name: str
+    lends: float
     seal: _Seal
 
 

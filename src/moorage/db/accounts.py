@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, bindparam, case, delete, select, update
+from sqlalchemy import BigInteger, bindparam, case, delete, or_, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import accounts, members, team_members
@@ -51,6 +51,7 @@ _SELECT = select(
     accounts.c.credentials_at,
     accounts.c.password,
     _owners.c.disabled_at,
+    _owners.c.expires_at,
 ).select_from(accounts.outerjoin(_owners, accounts.c.owner_id == _owners.c.id))
 _BY_NAME: Final = Prepared(_SELECT.where(accounts.c.name == bindparam("name")))
 _BY_ID: Final = Prepared(_SELECT.where(accounts.c.id == bindparam("id")))
@@ -102,7 +103,13 @@ _VISIBILITY: Final = Prepared(
     update(accounts).where(accounts.c.id == bindparam("account")).values(visibility=bindparam("default"))
 )
 _ANY_ADMIN: Final = Prepared(
-    select(accounts.c.id).where(accounts.c.admin == 1, accounts.c.disabled_at.is_(None)).order_by(accounts.c.id)
+    select(accounts.c.id)
+    .where(
+        accounts.c.admin == 1,
+        accounts.c.disabled_at.is_(None),
+        or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
+    )
+    .order_by(accounts.c.id)
 )
 _TEAMS: Final = Prepared(
     select(team_members.c.team_id).where(team_members.c.account_id == bindparam("account")).order_by("team_id")
@@ -188,9 +195,9 @@ def set_visibility(tx: Tx, account: Account, default: str) -> None:
     _VISIBILITY.run(tx, account=account.id, default=default)
 
 
-def administrators(tx: Tx) -> list[int]:
-    """The ids of accounts that may do everything."""
-    return [row[0] for row in _ANY_ADMIN.all(tx)]
+def administrators(tx: Tx, now: int) -> list[int]:
+    """The ids of accounts that may do everything, and are neither disabled nor over."""
+    return [row[0] for row in _ANY_ADMIN.all(tx, now=now)]
 
 
 def team_ids(tx: Tx, account: int) -> list[int]:
@@ -204,11 +211,11 @@ def organisations_owned(tx: Tx, account: int) -> list[str]:
 
 
 def _account(row: tuple[Any, ...] | None) -> Account | None:
-    """A robot is as disabled as its owner."""
+    """A robot is as disabled as its owner, and ends no later."""
     if row is None:
         return None
-    (identity, name, kind, admin, visibility, owner, description, created, disabled, expires, since, kept, above) = row
-    off = disabled if disabled is not None else above
-    return Account(
-        identity, name, kind, bool(admin), visibility, owner, description, created, off, expires, since, kept
-    )
+    *own, owner_disabled, owner_expires = row
+    (identity, name, kind, admin, visibility, owner, description, created, disabled, expires, since, kept) = own
+    off = disabled if disabled is not None else owner_disabled
+    ends = min((end for end in (expires, owner_expires) if end is not None), default=None)
+    return Account(identity, name, kind, bool(admin), visibility, owner, description, created, off, ends, since, kept)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, delete, func, or_, select
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import accounts, members, team_members, teams
@@ -45,6 +45,7 @@ _OTHER_OWNERS: Final = Prepared(
         members.c.account_id != bindparam("account"),
         members.c.account_id == accounts.c.id,
         accounts.c.disabled_at.is_(None),
+        or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
     )
 )
 _REMOVE: Final = Prepared(
@@ -86,9 +87,9 @@ def role(tx: Tx, organisation: int, account: int) -> str | None:
     return row[0] if row else None
 
 
-def has_other_owner(tx: Tx, organisation: int, account: int) -> bool:
-    """Whether somebody besides the account, who is not disabled, owns it."""
-    row = _OTHER_OWNERS.one(tx, organisation=organisation, account=account)
+def has_other_owner(tx: Tx, organisation: int, account: int, now: int) -> bool:
+    """Whether somebody besides the account, who is neither disabled nor over, owns it."""
+    row = _OTHER_OWNERS.one(tx, organisation=organisation, account=account, now=now)
     return row is not None and row[0] > 0
 
 

@@ -171,6 +171,8 @@ async def _form(request: Request) -> dict[str, list[str]]:
             fields.setdefault(name, []).append(value)
     except ValueError:
         raise RegistryError(Code.REQUEST_INVALID, "the form cannot be read: it is not UTF-8 text in fields") from None
+    if any("\0" in text for name, values in fields.items() for text in (name, *values)):
+        raise RegistryError(Code.REQUEST_INVALID, "the form cannot be read: it holds a NUL")
     return fields
 
 

@@ -113,6 +113,78 @@ def test_hostile_text_is_refused_wherever_it_stands(closed, name):
         assert answer.status_code < 500, (query, answer.text)
 
 
+@pytest.mark.parametrize(
+    "number",
+    [-(10**20), -1, 0, 2**31, 2**63 - 1, 2**63, 10**20, 10**4000],
+    ids=lambda n: f"{n:.0e}" if abs(n) < 10**300 else "endless",
+)
+def test_a_number_of_any_size_is_answered(closed, number):
+    user = closed.user()
+    robot = closed.done(user, "POST", "/robots", {"owner": user[0], "name": "ci"})["token"]["account"]
+    asked = [
+        ("DELETE", f"/grants/{number}", None),
+        ("DELETE", f"/users/{user[0]}/tokens/{number}", None),
+        ("DELETE", f"/robots/{robot}/tokens/{number}", None),
+        ("GET", f"/grants?owner={user[0]}&last={number}", None),
+        ("GET", f"/grants?repository={user[0]}/app&last={number}", None),
+        ("GET", f"/repositories?n={number}", None),
+        ("POST", f"/users/{user[0]}/tokens", {"name": "x", "expires_in": number}),
+        ("POST", "/robots", {"owner": user[0], "name": "x", "expires_in": number}),
+        ("POST", f"/robots/{robot}/rotate", {"expires_in": number}),
+        ("POST", f"/robots/{robot}/rotate", {"grace": number}),
+        ("POST", "/grants", {"subject": user[0], "pattern": "a/b", "actions": "pull", "expires_in": number}),
+        ("POST", "/users", {"name": f"of.{user[0]}", "expires_in": number}),
+    ]
+    for method, path, body in asked:
+        who = ADMIN if path in {"/grants", "/users"} else user
+        answer = closed.api(who, method, path, body)
+        assert answer.status_code < 500, (method, path[:80], answer.text[:500])
+        if abs(number) > 2**63 - 1:
+            problem(answer, 400, "REQUEST_INVALID")
+    assert closed.done(user, "GET", "/me")["name"] == user[0]
+
+
+def test_no_number_is_forgotten_of_those_that_are_tried(closed):
+    document = closed.api(None, "GET", "/openapi.json").json()
+    schemas = [one["properties"] for one in document["components"]["schemas"].values() if "additionalProperties" in one]
+    fields = [(name, one) for properties in schemas for name, one in properties.items()]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            fields += [(one["name"], one["schema"]) for one in operation.get("parameters", [])]
+    numbers = {name for name, one in fields if "integer" in {kind.get("type") for kind in one.get("anyOf", [one])}}
+    assert numbers == {"n", "last", "token", "grant", "expires_in", "grace"}
+
+
+@pytest.mark.parametrize(
+    "field", ["username", "password", "client_id", "scope", "service", "grant_type", "other", "\0"]
+)
+def test_a_form_that_holds_a_nul_gets_no_token(closed, field):
+    form = {"grant_type": "password", "username": ADMIN[0], "password": PASSWORD, "access_type": "offline"}
+    answer = closed.client.post("/token", data=form | {field: f"{form.get(field, 'a')}\0b"})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["errors"][0]["message"] == "the form cannot be read: it holds a NUL"
+    assert closed.client.post("/token", data=form).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_no_text_of_a_body_holds_a_nul(closed, method):
+    """Every field of every body, as the description has them; also as one of a list, and as a field's name."""
+    document = closed.api(None, "GET", "/openapi.json").json()
+    tried = 0
+    for path, methods in document["paths"].items():
+        content = methods.get(method.lower(), {}).get("requestBody", {}).get("content", {}).get("application/json")
+        if content is None:
+            continue
+        schema = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+        target = re.sub(r"\{[a-z]+\}", "admin", path).removeprefix("/api/v1")
+        whole = dict.fromkeys(schema.get("required", []), "x")
+        for name in [*schema["properties"], "a\0b"]:
+            for value in ("a\0b", ["a\0b"], {"a\0b": "a\0b"}):
+                problem(closed.api(ADMIN, method, target, whole | {name: value}), 400, "REQUEST_INVALID")
+                tried += 1
+    assert tried >= 9
+
+
 def test_a_body_without_end_is_cut(closed):
     answer = closed.api(ADMIN, "POST", "/users", {"name": "x" * 70_000})
     assert "larger than 65536 bytes" in problem(answer, 400, "REQUEST_INVALID")

@@ -10,6 +10,7 @@ from moorage.access.credentials import Credentials, Login
 from moorage.access.keys import KeyRing
 from moorage.access.passwords import Passwords
 from moorage.access.rules import Authority
+from moorage.access.scopes import Scopes
 from moorage.core.registry import Registry
 from moorage.db import events
 from moorage.features.accounts.desk import Desk
@@ -50,6 +51,14 @@ class House:
 
     async def who(self, name, secret=PASSWORD):
         return await self.credentials.sign_in(Login(name, secret), "192.0.2.1")
+
+    async def bearer(self, identity, scope):
+        """Who a bearer token proves that somebody gets for the scope."""
+        given = await self.desk.authority.grant(identity, Scopes.parse([scope]))
+        text = await self.credentials.bearer.mint(
+            identity.actor.name, identity.actor.id, identity.token_id, identity.credential, given, identity.credentials_at
+        )
+        return await self.credentials.identify(f"Bearer {text}", "192.0.2.1")
 
     def events(self):
         """Every event so far: its kind, actor and facts."""

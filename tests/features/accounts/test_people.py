@@ -7,7 +7,7 @@ import pytest
 from moorage.access import management
 from moorage.access.action import Action
 from moorage.access.actor import NOBODY, OPERATOR
-from moorage.access.first import PASSWORD_FILE
+from moorage.access.first import PASSWORD_FILE, first_administrator
 from moorage.errors import Code, RegistryError
 from moorage.features.accounts import grants, organisations, signup, teams, users
 from moorage.oci.names import RepositoryName
@@ -109,6 +109,39 @@ async def test_the_last_administrator_and_oneself_cannot_be_locked_out(house):
     assert not (await users.set_admin(house.desk, root, "second", admin=False)).admin
 
 
+async def test_an_administrator_whose_account_has_ended_is_none_that_stays(house):
+    await users.create(house.desk, ADMIN, "root", PASSWORD, admin=True)
+    await users.create(house.desk, ADMIN, "temp", PASSWORD, admin=True, expires_in=60)
+    assert not (await users.set_admin(house.desk, ADMIN, "root", admin=False)).admin
+    await users.set_admin(house.desk, ADMIN, "root", admin=True)
+    house.clock.pass_(60)
+    for deed in (users.set_disabled(house.desk, ADMIN, "root", disabled=True),
+                 users.set_admin(house.desk, ADMIN, "root", admin=False)):  # fmt: skip
+        with refused(Code.CONFLICT) as told:
+            await deed
+        assert "last administrator" in told.message
+    assert (await users.set_disabled(house.desk, ADMIN, "temp", disabled=True)).disabled
+
+
+async def test_a_start_makes_an_administrator_where_all_have_ended(house, tmp_path):
+    await users.create(house.desk, ADMIN, "temp", PASSWORD, admin=True, expires_in=60)
+    assert not first_administrator(house.db, house.passwords, tmp_path, None, house.clock())
+    assert not (tmp_path / PASSWORD_FILE).exists()
+    house.clock.pass_(60)
+    assert first_administrator(house.db, house.passwords, tmp_path, None, house.clock())
+    password = (tmp_path / PASSWORD_FILE).read_text().strip()
+    assert (await house.who("admin", password)).actor.admin
+
+
+async def test_a_start_serves_without_an_administrator_where_the_firsts_name_is_taken(house, tmp_path, told):
+    await people(house, "admin")
+    for given in (None, "weak"):
+        assert not first_administrator(house.db, house.passwords, tmp_path, given, house.clock())
+    assert not (tmp_path / PASSWORD_FILE).exists()
+    assert not (await house.who("admin")).actor.admin
+    assert told.getvalue().count("no administrator can sign in") == 2
+
+
 async def test_whoever_is_disabled_signs_in_no_more_until_enabled(house):
     await people(house, "alice")
     await users.set_disabled(house.desk, ADMIN, "alice", disabled=True)
@@ -180,6 +213,32 @@ async def test_an_organisation_never_loses_its_last_owner(house):
         management.owner(await house.who("alice"), "acme")
 
 
+async def test_an_owner_whose_account_has_ended_is_none_that_stays(house):
+    await people(house, "alice")
+    await users.create(house.desk, ADMIN, "temp", PASSWORD, expires_in=60)
+    await organisations.create(house.desk, ADMIN, "acme", "alice")
+    acme = management.owner(OPERATOR, "acme")
+    await organisations.put_member(house.desk, acme, "temp", "owner")
+    await organisations.put_member(house.desk, acme, "alice", "member")
+    await organisations.put_member(house.desk, acme, "alice", "owner")
+    house.clock.pass_(60)
+    for deed in (organisations.remove_member(house.desk, acme, "alice"),
+                 organisations.put_member(house.desk, acme, "alice", "member")):  # fmt: skip
+        with refused(Code.CONFLICT) as told:
+            await deed
+        assert told.message == "alice is the last owner of acme; make somebody else an owner first"
+    await organisations.remove_member(house.desk, acme, "temp")
+
+
+async def test_the_last_owner_of_an_organisation_can_be_shut_out_and_replaced(house):
+    await people(house, "alice", "bob")
+    await organisations.create(house.desk, ADMIN, "acme", "alice")
+    assert (await users.set_disabled(house.desk, ADMIN, "alice", disabled=True)).disabled
+    acme = management.owner(OPERATOR, "acme")
+    await organisations.put_member(house.desk, acme, "bob", "owner")
+    await organisations.remove_member(house.desk, acme, "alice")
+
+
 async def test_two_owners_who_demote_each_other_at_once_leave_one(house):
     await people(house, "alice", "bob")
     await organisations.create(house.desk, ADMIN, "acme", "alice")
@@ -247,21 +306,11 @@ async def test_a_bearer_token_for_repositories_manages_nothing(house, asked):
     await people(house, "alice")
     alice = await house.who("alice")
     wanted = "repository:alice/app:*" if asked == "repositories" else "registry:catalog:*"
-    bearer = await _bearer(house, alice, wanted)
+    bearer = await house.bearer(alice, wanted)
     with refused(Code.UNAUTHORIZED) as told:
         management.owner(bearer, "alice")
     assert "registry:api:*" in told.message
-    assert management.owner(await _bearer(house, alice, "registry:api:*"), "alice").owner == "alice"
-
-
-async def _bearer(house, identity, scope):
-    from moorage.access.scopes import Scopes
-
-    given = await house.desk.authority.grant(identity, Scopes.parse([scope]))
-    text = await house.credentials.bearer.mint(
-        identity.actor.name, identity.actor.id, None, "a password", given, identity.credentials_at
-    )
-    return await house.credentials.identify(f"Bearer {text}", "192.0.2.1")
+    assert management.owner(await house.bearer(alice, "registry:api:*"), "alice").owner == "alice"
 
 
 async def test_whoever_knocks_with_many_names_is_counted_not_kept_and_hides_nothing_else(house):

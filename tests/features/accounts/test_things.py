@@ -1,5 +1,6 @@
 """Robots, tokens, rules and repositories."""
 
+import asyncio
 import base64
 
 import pytest
@@ -7,13 +8,15 @@ import pytest
 from moorage.access import management
 from moorage.access.action import Action
 from moorage.access.actor import NOBODY, OPERATOR
+from moorage.access.certificates import Certificate, certified
 from moorage.access.memory import Memory
+from moorage.access.offline import Offline
 from moorage.access.permit import AdminPermit, CatalogPermit, GrantPermit, OwnerPermit, PersonalPermit, _Seal
 from moorage.access.secrets import is_secret
 from moorage.core.discover import catalog_page
 from moorage.db import repositories as rows
-from moorage.errors import Code
-from moorage.features.accounts import explaining, grants, organisations, repositories, robots, tokens, users
+from moorage.errors import Code, RegistryError
+from moorage.features.accounts import explaining, grants, organisations, repositories, robots, teams, tokens, users
 from moorage.oci.names import RepositoryName
 from moorage.oci.pattern import Pattern
 from tests.features.accounts.test_people import ADMIN, PASSWORD, people, refused
@@ -106,6 +109,26 @@ async def test_a_robot_is_shut_out_with_its_owner(acme):
         await robots.rotate(acme.desk, management.owner(OPERATOR, "bob"), "bob.ci")
 
 
+async def test_a_robot_ends_with_its_owner(acme):
+    await users.create(acme.desk, ADMIN, "temp", PASSWORD, expires_in=300)
+    end = (acme.clock() + 300 * 1_000_000) / 1_000_000
+    temp = management.owner(await acme.who("temp"), "temp")
+    secret = (await robots.create(acme.desk, temp, "ci", ["temp/**:owner"])).secret
+    robot = await acme.who("temp.ci", secret)
+    bearer = await acme.bearer(robot, "repository:temp/app:pull")
+    shown = Certificate(("temp.ci",), end + 3600)
+    by_certificate = acme.db.read_now(certified, shown, acme.clock())
+    assert [one.until for one in (robot, bearer, by_certificate)] == [end] * 3
+    acme.clock.pass_(301)
+    with refused(Code.UNAUTHORIZED):
+        await acme.who("temp.ci", secret)
+    with refused(Code.UNAUTHORIZED):
+        await acme.bearer(robot, "repository:temp/app:pull")
+    assert "no account that may sign in" in acme.db.read_now(certified, shown, acme.clock()).unproved
+    with refused(Code.CONFLICT):
+        await robots.rotate(acme.desk, management.owner(OPERATOR, "temp"), "temp.ci")
+
+
 async def test_a_robot_that_is_gone_leaves_nothing_to_its_successor(acme):
     first = (await robots.create(acme.desk, ACME, "ci", ["acme/**:push"])).secret
     await robots.remove(acme.desk, ACME, "acme.ci")
@@ -157,6 +180,49 @@ async def test_a_token_with_manage_rules_just_what_it_names(acme):
         management.owner(whole, "alice")
 
 
+@pytest.mark.parametrize("user", ["root", "alice"])
+async def test_what_a_token_is_not_for_it_does_not_show(acme, user):
+    await users.create(acme.desk, ADMIN, "root", PASSWORD, admin=True)
+    await organisations.create(acme.desk, ADMIN, "other", user)
+    await teams.create(acme.desk, ACME, "dev")
+    permit = management.personal(await acme.who(user), user)
+
+    async def who(*scopes):
+        return await acme.who(user, (await tokens.create(acme.desk, permit, f"{scopes}", [*scopes])).secret)
+
+    async def told(identity):
+        reads = [users.show(acme.desk, identity, name) for name in ("root", "alice", "nobody")]
+        for name in ("acme", "other", "nothing"):
+            reads += [
+                organisations.show(acme.desk, identity, name),
+                organisations.members(acme.desk, identity, name, "", 10),
+                teams.page(acme.desk, identity, name, "", 10),
+                teams.members_page(acme.desk, identity, name, "dev", "", 10),
+            ]
+        for name in ("root", "alice", "nobody"):
+            reads.append(tokens.page(acme.desk, identity, name))
+        answers = await asyncio.gather(*reads, return_exceptions=True)
+        return [one.code if isinstance(one, RegistryError) else "shown" for one in answers]
+
+    async def listed(identity):
+        return [one.name for one in (await organisations.page(acme.desk, identity, "", 10)).entries]
+
+    no, there, unseen = Code.DENIED, "shown", Code.ACCOUNT_UNKNOWN
+    ci = await who("acme/app:pull,manage")
+    mine = [no, no, no] if user == "root" else [unseen, no, unseen]
+    owned = [no, unseen, unseen] if user == "root" else [unseen, no, unseen]
+    assert await told(ci) == [*mine, *[no] * 12, *owned]
+    assert await listed(ci) == []
+    me = await users.me(acme.desk, ci)
+    assert (me.name, me.organisations, me.teams) == (user, [], [])
+    whole = await who("acme/**:manage")
+    assert await told(whole) == [*mine, *[there] * 4, *[no] * 8, *owned]
+    assert await listed(whole) == ([] if user == "root" else ["acme"])
+    everything = await who("**:manage")
+    assert await told(everything) == await told(await acme.who(user))
+    assert await listed(everything) == ["acme", "other"]
+
+
 async def test_tokens_end_by_the_clock_and_by_the_operators_word(acme):
     permit = management.personal(await acme.who("alice"), "alice")
     made = await tokens.create(acme.desk, permit, "short", [], expires_in=60)
@@ -174,6 +240,53 @@ async def test_tokens_end_by_the_clock_and_by_the_operators_word(acme):
     assert "3600 seconds here at the most (accounts.tokenlife)" in told.message
     acme.clock.pass_(3601)
     assert [one.expired for one in (await tokens.page(acme.desk, OPERATOR, "alice")).entries] == [True]
+
+
+async def test_a_token_ends_no_later_than_what_it_is_made_with(acme):
+    permit = management.personal(await acme.who("alice"), "alice")
+    assert (await tokens.create(acme.desk, permit, "endless", [])).token.expires_at is None
+    short = await tokens.create(acme.desk, permit, "short", [], expires_in=60)
+    acme.clock.pass_(20)
+    permit = management.personal(await acme.who("alice", short.secret), "alice")
+    assert (await tokens.create(acme.desk, permit, "a", [])).token.expires_at == short.token.expires_at
+    less = (await tokens.create(acme.desk, permit, "b", [], expires_in=30)).token.expires_at
+    assert (short.token.expires_at - less).total_seconds() == 10
+    acme.with_(token_life=10 * 1_000_000)
+    less = (await tokens.create(acme.desk, permit, "c", [])).token.expires_at
+    assert (short.token.expires_at - less).total_seconds() == 30
+    acme.with_(token_life=None)
+    with refused(Code.REQUEST_INVALID) as told:
+        await tokens.create(acme.desk, permit, "d", [], expires_in=41)
+    assert told.message == (
+        "a token ends no later than what it is made with, and that ends in 40 seconds; "
+        "ask for less, or sign in with what lasts longer"
+    )
+    acme.clock.pass_(40)
+    with refused(Code.REQUEST_INVALID):
+        await tokens.create(acme.desk, permit, "e", [])
+
+
+async def test_what_a_short_token_manages_outlives_it(acme):
+    permit = management.personal(await acme.who("alice"), "alice")
+    short = await tokens.create(acme.desk, permit, "short", [], expires_in=60)
+    owner = management.owner(await acme.who("alice", short.secret), "acme")
+    assert (await robots.create(acme.desk, owner, "ci", [])).token.expires_at is None
+    assert (await robots.rotate(acme.desk, owner, "acme.ci")).token.expires_at is None
+
+
+async def test_a_token_made_with_a_bearer_token_ends_with_it_or_with_the_refresh_token_it_was_got_with(acme):
+    alice = await acme.who("alice")
+    made = await tokens.create(acme.desk, management.personal(alice, "alice"), "endless", [])
+    offline = await Offline(acme.db, acme.clock).issue(alice, "docker")
+    ways = {
+        "a password": (alice, 600),
+        "an endless token": (await acme.who("alice", made.secret), 600),
+        "a refresh token": (await acme.credentials.refresh(offline), 90 * 24 * 3600),
+    }
+    for name, (identity, seconds) in ways.items():
+        bearer = await acme.bearer(identity, "registry:api:*")
+        child = await tokens.create(acme.desk, management.personal(bearer, "alice"), name, [])
+        assert seconds - 2 < child.token.expires_at.timestamp() - acme.clock() / 1_000_000 <= seconds
 
 
 async def test_a_token_is_revoked_by_its_own_account_alone(acme):

@@ -17,6 +17,7 @@ from moorage.edge.http import STATUS
 from moorage.edge.http import Request as OurRequest
 from moorage.errors import Code, RegistryError
 from moorage.features.accounts.desk import Desk
+from moorage.oci.names import shown
 
 _SCHEMES: Final = {
     "basic": {"type": "http", "scheme": "basic", "description": "A user name with its password or a token."},
@@ -56,13 +57,19 @@ def _named(error: Exception) -> RegistryError:
     if isinstance(error, RegistryError):
         return error
     if isinstance(error, RequestValidationError):
-        faults = [f"{'.'.join(str(part) for part in one['loc'][1:]) or 'body'}: {one['msg']}" for one in error.errors()]
+        faults = [f"{_place(one['loc'])}: {one['msg']}" for one in error.errors()]
         return RegistryError(Code.REQUEST_INVALID, f"the request is not right: {'; '.join(faults[:10])}")
     if isinstance(error, HTTPException) and error.status_code == STATUS[Code.UNSUPPORTED]:
         return RegistryError(Code.UNSUPPORTED, "the method is not supported at this address")
     if isinstance(error, HTTPException) and error.status_code == STATUS[Code.PATH_UNKNOWN]:
         return RegistryError(Code.PATH_UNKNOWN, f"there is nothing at this address; see {ROOT}/openapi.json")
     return RegistryError(Code.REQUEST_INVALID, "the request cannot be read")
+
+
+def _place(steps: Sequence[int | str]) -> str:
+    """Where in a request a fault is; what the client called something there may be no text to show."""
+    place = ".".join(map(str, steps[1:])) or "body"
+    return place if place.isprintable() else shown(place)
 
 
 def _note(desk: Desk, request: Request, error: RegistryError) -> None:

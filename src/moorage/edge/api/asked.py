@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import quote
 
-from fastapi import Depends, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, SecretStr, model_validator
 
 from moorage.access.actor import Identity
@@ -14,6 +14,8 @@ from moorage.features.accounts.views import Page
 T = TypeVar("T")
 
 _UNKEPT: Final = re.compile("[\0\ud800-\udfff]")
+_LARGEST: Final = 2**63 - 1
+"""No row has a number beyond it, and no database takes one."""
 
 
 async def _desk(request: Request) -> Desk:
@@ -30,6 +32,8 @@ TheDesk = Annotated[Desk, Depends(_desk)]
 Who = Annotated[Identity, Depends(_who)]
 Number = Annotated[int, Query(ge=1, le=MOST, description="The most entries of a page.")]
 Last = Annotated[str, Query(max_length=255, description="Begin behind this entry, as the Link header says.")]
+Id = Annotated[int, Path(ge=0, le=_LARGEST)]
+LastId = Annotated[int, Query(ge=0, le=_LARGEST, description="Begin behind this entry, as the Link header says.")]
 FIRST = PAGE
 Visibility = Literal["private", "internal", "public"]
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from moorage.access import management
 from moorage.access.permit import OwnerPermit
 from moorage.edge.api import asked
-from moorage.edge.api.asked import FIRST, Last, Number, TheDesk, Who, page, plain
+from moorage.edge.api.asked import FIRST, Id, Last, Number, TheDesk, Who, page, plain
 from moorage.errors import Code, RegistryError
 from moorage.features.accounts import organisations, robots, signup, teams, tokens, users
 from moorage.features.accounts.views import (
@@ -101,7 +101,7 @@ async def create_token(desk: TheDesk, who: Who, name: str, body: asked.NewToken)
 
 @router.delete("/users/{name}/tokens/{token}", status_code=204, tags=["tokens"])
 @router.delete("/robots/{name}/tokens/{token}", status_code=204, tags=["tokens"])
-async def revoke_token(desk: TheDesk, who: Who, name: str, token: int) -> None:
+async def revoke_token(desk: TheDesk, who: Who, name: str, token: Id) -> None:
     await tokens.revoke(desk, who, name, token)
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from moorage.access import management
 from moorage.edge.api import asked
-from moorage.edge.api.asked import FIRST, Last, Number, TheDesk, Who, page
+from moorage.edge.api.asked import FIRST, Id, Last, LastId, Number, TheDesk, Who, page
 from moorage.errors import Code, RegistryError
 from moorage.features.accounts import explaining, grants, repositories
 from moorage.features.accounts.views import Explanation, GrantView, RepositoryDetails, RepositoryView
@@ -58,7 +58,7 @@ async def list_grants(
     owner: Annotated[str, Query(max_length=255, description="The rules on this owner's repositories.")] = "",
     repository: Annotated[str, Query(max_length=255, description="The rules that matter to this repository.")] = "",
     n: Number = FIRST,
-    last: Annotated[int, Query(ge=0)] = 0,
+    last: LastId = 0,
 ) -> list[GrantView]:
     """Of an owner or of a repository; with neither, the rules for several owners."""
     management.signed_in(who)
@@ -80,7 +80,7 @@ async def grant(desk: TheDesk, who: Who, body: asked.NewGrant) -> GrantView:
 
 
 @router.delete("/grants/{grant}", status_code=204, tags=["access"])
-async def revoke_grant(desk: TheDesk, who: Who, grant: int) -> None:
+async def revoke_grant(desk: TheDesk, who: Who, grant: Id) -> None:
     await grants.revoke(desk, who, grant)
 
 

@@ -47,7 +47,7 @@ def _locked(account: Account | None, now: int) -> str | None:
         return None
     if account.disabled_at is not None:
         return f"{account.name} is disabled, or its owner is: its credentials prove nothing"
-    return f"{account.name} has expired: its credentials prove nothing"
+    return f"{account.name} has expired, or its owner has: its credentials prove nothing"
 
 
 def _summary(

@@ -30,15 +30,16 @@ async def create(
 
 
 async def page(desk: Desk, identity: Identity, after: str, most: int) -> Page[OrganisationView]:
-    """All, for administrators; for others those that they are in."""
+    """All, for administrators; for others those that they are in.  Of either those that the credential is for."""
     management.signed_in(identity)
-    found = await desk.db.scan(_page, identity.actor, after, most + 1)
+    found = await desk.db.scan(_page, identity, after, most + 1)
     return Page([organisation_view(one) for one in found[:most]], found[most - 1].name if len(found) > most else None)
 
 
 async def show(desk: Desk, identity: Identity, name: str) -> OrganisationView:
-    """For its members and administrators.  Raises ACCOUNT_UNKNOWN."""
+    """For its members and administrators.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
+    management.reaches(identity, name)
     return organisation_view(await desk.db.scan(seen, identity.actor, name))
 
 
@@ -50,8 +51,9 @@ async def set_visibility(desk: Desk, permit: OwnerPermit, visibility: str) -> Or
 
 
 async def members(desk: Desk, identity: Identity, name: str, after: str, most: int) -> Page[MemberView]:
-    """For members and administrators.  Raises ACCOUNT_UNKNOWN."""
+    """For members and administrators.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
+    management.reaches(identity, name)
     found = await desk.db.scan(_members, identity.actor, name, after, most + 1)
     return Page(found[:most], found[most - 1].name if len(found) > most else None)
 
@@ -88,11 +90,12 @@ def _create(tx: Tx, now: int, by: Actor, name: str, owner: str | None, descripti
     return made
 
 
-def _page(tx: Tx, actor: Actor, after: str, most: int) -> list[Account]:
-    if actor.admin:
+def _page(tx: Tx, identity: Identity, after: str, most: int) -> list[Account]:
+    if identity.actor.admin and management.covers(identity, None):
         return accounts.page(tx, "organisation", after, most)
-    names = [one.name for one in rows.of(tx, actor.id or 0) if one.name > after][:most]
-    return [find_account(tx, name, "organisation") for name in names]
+    mine = [one.name for one in rows.of(tx, identity.actor.id or 0) if one.name > after]
+    seen_ = [name for name in mine if management.covers(identity, name)][:most]
+    return [find_account(tx, name, "organisation") for name in seen_]
 
 
 def _members(tx: Tx, actor: Actor, name: str, after: str, most: int) -> list[MemberView]:
@@ -105,7 +108,7 @@ def _put(tx: Tx, now: int, by: str, name: str, user: str, role: str) -> None:
     account = find_account(tx, user, "user")
     before = rows.role(tx, organisation.id, account.id)
     if before == "owner" and role != "owner":
-        _check_owner(tx, organisation, account)
+        _check_owner(tx, organisation, account, now)
     rows.put_member(tx, organisation.id, account.id, role, now)
     tell(tx, "organisation.member", by, now, organisation=name, user=user, role=role, before=before)
 
@@ -117,13 +120,13 @@ def _remove(tx: Tx, now: int, by: str, name: str, user: str) -> None:
     if role is None:
         raise RegistryError(Code.ACCOUNT_UNKNOWN, f"{user} is no member of {name}")
     if role == "owner":
-        _check_owner(tx, organisation, account)
+        _check_owner(tx, organisation, account, now)
     rows.remove_member(tx, organisation.id, account.id)
     tell(tx, "organisation.member-removed", by, now, organisation=name, user=user)
 
 
-def _check_owner(tx: Tx, organisation: Account, account: Account) -> None:
-    if not rows.has_other_owner(tx, organisation.id, account.id):
+def _check_owner(tx: Tx, organisation: Account, account: Account, now: int) -> None:
+    if not rows.has_other_owner(tx, organisation.id, account.id, now):
         raise RegistryError(
             Code.CONFLICT,
             f"{account.name} is the last owner of {organisation.name}; make somebody else an owner first",

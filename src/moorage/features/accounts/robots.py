@@ -60,7 +60,7 @@ async def show(desk: Desk, permit: OwnerPermit, name: str) -> RobotView:
 async def rotate(desk: Desk, permit: OwnerPermit, name: str, grace: int = 0, expires_in: int | None = None) -> NewToken:
     """Another secret.  The one before stays good for `grace` seconds; older ones end at once.
 
-    Raises ACCOUNT_UNKNOWN, REQUEST_INVALID; CONFLICT for a robot that is disabled, or whose owner is.
+    Raises ACCOUNT_UNKNOWN, REQUEST_INVALID; CONFLICT for a robot that is disabled, or whose owner is or has ended.
     """
     if not 0 <= grace <= _LONGEST_GRACE:
         raise RegistryError(Code.REQUEST_INVALID, f"the grace is 0 to {_LONGEST_GRACE} seconds")
@@ -131,7 +131,8 @@ def _rotate(tx: Tx, now: int, permit: OwnerPermit, name: str, hashed: str, grace
     robot = find(tx, permit.owner, name)
     if not robot.usable(now):
         raise RegistryError(
-            Code.CONFLICT, f"{name} is disabled, or its owner is; a new secret would be good for nothing"
+            Code.CONFLICT,
+            f"{name} is disabled, or its owner is, or has expired; a new secret would be good for nothing",
         )
     present = tokens.of(tx, robot.id)
     kept = next((one for one in reversed(present) if one.usable(now)), None) if grace else None

@@ -22,8 +22,9 @@ async def create(desk: Desk, permit: OwnerPermit, name: str) -> TeamView:
 
 
 async def page(desk: Desk, identity: Identity, organisation: str, after: str, most: int) -> Page[TeamView]:
-    """For members of the organisation and administrators.  Raises ACCOUNT_UNKNOWN."""
+    """For members of the organisation and administrators.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
+    management.reaches(identity, organisation)
     found = await desk.db.scan(_page, identity.actor, organisation, after, most + 1)
     entries = [TeamView(one.organisation, one.name) for one in found[:most]]
     return Page(entries, found[most - 1].name if len(found) > most else None)
@@ -37,8 +38,9 @@ async def remove(desk: Desk, permit: OwnerPermit, name: str) -> None:
 async def members_page(
     desk: Desk, identity: Identity, organisation: str, team: str, after: str, most: int
 ) -> Page[str]:
-    """For members of the organisation and administrators.  Raises ACCOUNT_UNKNOWN."""
+    """For members of the organisation and administrators.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
+    management.reaches(identity, organisation)
     found = await desk.db.scan(_members, identity.actor, organisation, team, after, most + 1)
     return Page(found[:most], found[most - 1] if len(found) > most else None)
 

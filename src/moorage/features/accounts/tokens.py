@@ -4,6 +4,7 @@ from typing import Final
 
 from moorage.access import management
 from moorage.access.actor import Identity
+from moorage.access.credentials import FOREVER
 from moorage.access.limits import Limit
 from moorage.access.permit import PersonalPermit
 from moorage.access.secrets import new_secret
@@ -20,6 +21,7 @@ _MOST: Final = 100
 """Tokens of one account, the expired ones not counted, and scopes of one token."""
 
 _LONGEST_NAME: Final = 64
+_SECOND: Final = 1_000_000
 
 Scopes = list[str]
 """`pattern:actions` each, as in `acme/*:pull,push`."""
@@ -30,11 +32,12 @@ async def create(
 ) -> NewToken:
     """A token of the permit's account, limited to the scopes; without any it may do whatever its account may.
 
-    Raises REQUEST_INVALID, NAME_INVALID, CONFLICT where there is one of that name.
+    It ends no later than what it is made with.  Raises REQUEST_INVALID, NAME_INVALID, CONFLICT where there is one of
+    that name.
     """
     _check_name(name)
     limit = parse_scopes(scopes)
-    ends = ends_at(desk.now(), expires_in, desk.token_life)
+    ends = _ends(desk, permit, expires_in)
     secret = new_secret("personal")
     view = await desk.change(_create, permit, name, secret.hash, limit, ends)
     return NewToken(view, secret.text)
@@ -78,6 +81,23 @@ def issue(
     if made is None:
         raise LookupError("a new token is not there")
     return token_view(made, account.name, now)
+
+
+def _ends(desk: Desk, permit: PersonalPermit, expires_in: int | None) -> int | None:
+    """When a new token ends: where nothing is asked for, with what it is made with.  Raises REQUEST_INVALID."""
+    now = desk.now()
+    ends = ends_at(now, expires_in, desk.token_life)
+    if permit.lends == FOREVER or (ends is not None and ends <= permit.lends * _SECOND):
+        return ends
+    left = int(permit.lends - now / _SECOND)
+    if expires_in is not None or left < 1:
+        raise RegistryError(
+            Code.REQUEST_INVALID,
+            f"a token ends no later than what it is made with, and that ends in {max(left, 0)} seconds; ask for less, "
+            "or sign in with what lasts longer",
+            most=max(left, 0),
+        )
+    return round(permit.lends * _SECOND)
 
 
 def _check_name(name: str) -> None:
@@ -125,8 +145,9 @@ def _holder(tx: Tx, identity: Identity, name: str, token: int | None = None) -> 
     account = find_account(tx, name, "user", "robot")
     actor = identity.actor
     mine = actor.id == account.id or (account.owner is not None and account.owner in actor.owned)
-    if not actor.admin and not mine:
+    whose = account.owner or account.name
+    if not mine and not (actor.admin and management.covers(identity, whose)):
         raise unknown("user", name)
     if token is None or token != identity.token_id:
-        management.reaches(identity, account.owner or account.name)
+        management.reaches(identity, whose)
     return account

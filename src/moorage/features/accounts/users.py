@@ -37,22 +37,24 @@ async def page(desk: Desk, permit: AdminPermit, after: str, most: int) -> Page[U
 
 
 async def show(desk: Desk, identity: Identity, name: str) -> UserView:
-    """For administrators and the user; for others there is no such user.  Raises ACCOUNT_UNKNOWN."""
+    """For administrators and the user; for others there is no such user.  Raises ACCOUNT_UNKNOWN, DENIED."""
     management.signed_in(identity)
     if not identity.actor.admin and identity.actor.name != name:
         raise unknown("user", name)
+    management.reaches(identity, name)
     return user_view(await desk.db.scan(find_account, name, "user"))
 
 
 async def me(desk: Desk, identity: Identity) -> Me:
-    """Whom the credentials prove, and where they belong.  Raises UNAUTHORIZED."""
+    """Whom the credentials prove, and where they belong as far as that is their business.  Raises UNAUTHORIZED."""
     management.signed_in(identity)
-    actor = identity.actor
-    return await desk.db.scan(_me, actor, identity.credential)
+    return await desk.db.scan(_me, identity)
 
 
 async def set_disabled(desk: Desk, permit: AdminPermit, name: str, *, disabled: bool) -> UserView:
     """Shut a user out, robots and tokens included, or let them in again.
+
+    Also the last owner of an organisation: who has to be out is out, and administrators give it another one.
 
     Raises ACCOUNT_UNKNOWN; CONFLICT for oneself and for the last administrator.
     """
@@ -123,7 +125,7 @@ def set_default(tx: Tx, now: int, by: str, name: str, kind: str, visibility: str
 def _disable(tx: Tx, now: int, by: Actor, name: str, disabled: bool) -> Account:
     account = find_account(tx, name, "user")
     if disabled:
-        _check_others(tx, by, account, "disable")
+        _check_others(tx, now, by, account, "disable")
     accounts.set_disabled(tx, account, now if disabled else None, now)
     tell(tx, "account.disabled" if disabled else "account.enabled", by.name, now, name=name)
     return find_account(tx, name, "user")
@@ -132,29 +134,30 @@ def _disable(tx: Tx, now: int, by: Actor, name: str, disabled: bool) -> Account:
 def _admin(tx: Tx, now: int, by: Actor, name: str, admin: bool) -> Account:
     account = find_account(tx, name, "user")
     if not admin:
-        _check_others(tx, by, account, "demote")
+        _check_others(tx, now, by, account, "demote")
     accounts.set_admin(tx, account, admin)
     tell(tx, "account.admin", by.name, now, name=name, admin=admin)
     return find_account(tx, name, "user")
 
 
-def _check_others(tx: Tx, by: Actor, account: Account, doing: str) -> None:
+def _check_others(tx: Tx, now: int, by: Actor, account: Account, doing: str) -> None:
     if by.id == account.id:
         raise RegistryError(Code.CONFLICT, f"you cannot {doing} yourself; another administrator can")
-    if accounts.administrators(tx) == [account.id]:
+    if accounts.administrators(tx, now) == [account.id]:
         raise RegistryError(
             Code.CONFLICT, f"{account.name} is the last administrator; make another one first, then {doing} this one"
         )
 
 
-def _me(tx: Tx, actor: Actor, credential: str) -> Me:
+def _me(tx: Tx, identity: Identity) -> Me:
+    actor = identity.actor
     in_ = organisations.of(tx, actor.id) if actor.id is not None else []
     of = teams.of(tx, actor.id) if actor.id is not None else []
     return Me(
         actor.name,
         actor.kind,
         actor.admin,
-        credential,
-        [MemberView(one.name, one.role) for one in in_],
-        [f"{one.organisation}/{one.name}" for one in of],
+        identity.credential,
+        [MemberView(one.name, one.role) for one in in_ if management.covers(identity, one.name)],
+        [f"{one.organisation}/{one.name}" for one in of if management.covers(identity, one.organisation)],
     )
