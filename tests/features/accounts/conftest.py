@@ -56,7 +56,12 @@ class House:
         """Who a bearer token proves that somebody gets for the scope."""
         given = await self.desk.authority.grant(identity, Scopes.parse([scope]))
         text = await self.credentials.bearer.mint(
-            identity.actor.name, identity.actor.id, identity.token_id, identity.credential, given, identity.credentials_at
+            identity.actor.name,
+            identity.actor.id,
+            identity.token_id,
+            identity.credential,
+            given,
+            identity.credentials_at,
         )
         return await self.credentials.identify(f"Bearer {text}", "192.0.2.1")
 
