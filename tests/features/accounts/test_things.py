@@ -1,7 +1,7 @@
 """Robots, tokens, rules and repositories."""
 
 import asyncio
-import base64
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +11,17 @@ from moorage.access.actor import NOBODY, OPERATOR
 from moorage.access.certificates import Certificate, certified
 from moorage.access.memory import Memory
 from moorage.access.offline import Offline
-from moorage.access.permit import AdminPermit, CatalogPermit, GrantPermit, OwnerPermit, PersonalPermit, _Seal
+from moorage.access.permit import (
+    SEAL,
+    AdminPermit,
+    CatalogPermit,
+    GrantPermit,
+    OwnerPermit,
+    Permit,
+    PersonalPermit,
+    _Seal,
+)
+from moorage.access.scopes import Scopes
 from moorage.access.secrets import is_secret
 from moorage.core.discover import catalog_page
 from moorage.db import repositories as rows
@@ -458,21 +468,37 @@ async def test_a_short_page_for_whoever_sees_little_takes_few_looks(acme, monkey
     assert (len(everything.names), everything.more, looks[-1]) == (7, True, 8)
 
 
-async def test_many_spellings_of_one_token_are_not_all_remembered(acme):
-    made = await tokens.create(acme.desk, management.personal(await acme.who("alice"), "alice"), "laptop", [])
-    known = base64.b64encode(f"alice:{made.secret}".encode()).decode()
-    authority = acme.desk.authority
-    await authority.look()
-    for blanks in range(1, 15_000, 100):
-        assert (await authority.authenticate(f"Basic{' ' * blanks}{known}", "192.0.2.1")).actor.name == "alice"
-    assert authority.recognised(f"Basic {known}", "192.0.2.1") is not None
-    assert authority.recognised(f"Basic{' ' * 14_901}{known}", "192.0.2.1") is None
-
-
-def test_what_is_remembered_of_headers_has_a_bound():
+def test_what_is_remembered_has_a_bound():
     memory = Memory(None)
-    header = f"{'x' * 2000}%06d"
-    for number in range(8_000):
-        memory.remember_identity(header % number, NOBODY)
-    found = sum(memory.identity(header % number, 0.0) is not None for number in range(8_000))
-    assert 0 < found * 2000 < 8 * 1024 * 1024
+    spelled = f"Basic {' ' * 14_000}%06d"
+    headers = [spelled % number for number in range(4_000)]
+    for header in headers:
+        memory.remember_identity(header, replace(NOBODY))
+    found = sum(memory.identity(header, 0.0) is not None for header in headers)
+    assert 0 < found * len(headers[0]) < 32 * 1024 * 1024
+    permit = Permit(NOBODY.actor, APP, frozenset({Action.PULL}), SEAL)
+    permits = [replace(permit, repository=RepositoryName.parse(f"acme/{number}")) for number in range(100_000)]
+    for one in permits:
+        memory.remember_permit(NOBODY, one)
+    assert 0 < sum(memory.permit(NOBODY, one.repository) is not None for one in permits) < 70_000
+
+
+async def test_a_long_header_is_remembered_and_what_it_may_do_once(acme):
+    alice = await acme.who("alice")
+    authority = acme.desk.authority
+    acme.db.write_now(rows.ensure, APP, 1)
+    await authority.look()
+    scopes = Scopes.parse([f"repository:alice/{'x' * 100}{number}:pull,push" for number in range(60)])
+    text = await acme.credentials.bearer.mint(
+        "alice", alice.actor.id, None, "a password", await authority.grant(alice, scopes), alice.credentials_at
+    )
+    assert len(text) > 8000
+    first = await authority.authenticate(f"Bearer {text}", "192.0.2.1")
+    assert authority.recognised(f"Bearer {text}", "192.0.2.1") is first
+    memory = Memory(None)
+    permit = Permit(first.actor, APP, frozenset({Action.PULL}), SEAL)
+    memory.remember_permit(first, permit)
+    assert memory.permit(first, APP) is None, "whoever is not remembered does not come again"
+    memory.remember_identity("Bearer", first)
+    memory.remember_permit(first, permit)
+    assert memory.permit(first, APP) is permit

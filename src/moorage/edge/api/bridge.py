@@ -41,8 +41,9 @@ class Api:
             if self._meter is not None:
                 self._meter.known(request, identity)
                 self._meter.let_in(request, identity)
-            if body := await _body(request):
-                # It may have taken minutes, and whoever sent its head may have lost every right since.
+            body = await _body(request)
+            if request.body.length != 0:
+                # It may have taken minutes, even to say that it is empty: by now every right may have ended.
                 identity = await self._proved(request)
         except RegistryError as error:
             return render_problem(error, *self.further(request, error))

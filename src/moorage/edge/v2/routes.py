@@ -43,10 +43,9 @@ class Call:
 
         Raises as the asking before.
         """
-        request = self.request
-        header = request.header("authorization")
-        self.identity = await self.rules.authenticate(header, request.peer, request.certificate)
-        self.permit = await self.rules.permit(self.identity, self.permit.repository, action)
+        repository = self.permit.repository
+        self.identity = await identified(self.rules, self.request, lambda: needed(repository, action))
+        self.permit = await self.rules.permit(self.identity, repository, action)
 
 
 LARGE_MANIFESTS: Final = 16
@@ -121,14 +120,7 @@ class Router:
         return [("WWW-Authenticate", self._challenge.header(request, error))]
 
     async def _identify(self, request: Request, scope: Callable[[], str] | None) -> Identity:
-        """Who is asking.  What proves nothing is refused with the scope that would be needed."""
-        try:
-            header = request.header("authorization")
-            identity = await self._rules.authenticate(header, request.peer, request.certificate)
-        except RegistryError as error:
-            if error.code is Code.UNAUTHORIZED and scope is not None:
-                error.detail.setdefault("scope", scope())
-            raise
+        identity = await identified(self._rules, request, scope)
         self._note(request, identity)
         return identity
 
@@ -207,6 +199,16 @@ class Router:
         if self._meter is not None:
             self._meter.let_in(request, identity)
         return Response(200, [("Content-Type", "application/json")], b"{}")
+
+
+async def identified(rules: Rules, request: Request, scope: Callable[[], str] | None) -> Identity:
+    """Who is asking.  What proves nothing is refused with the scope that would be needed."""
+    try:
+        return await rules.authenticate(request.header("authorization"), request.peer, request.certificate)
+    except RegistryError as error:
+        if error.code is Code.UNAUTHORIZED and scope is not None:
+            error.detail.setdefault("scope", scope())
+        raise
 
 
 _SANDBOX: Final = ("Content-Security-Policy", "default-src 'none'; sandbox")
