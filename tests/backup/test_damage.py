@@ -65,6 +65,28 @@ def test_the_sound_copy_of_a_rotten_blob_is_kept_and_restored(
     images.check(serve(new, REGISTRY_DATABASE_URL=other).url)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_sound_copy_of_a_blob_that_was_healed_and_is_damaged_again_is_kept(
+    serve: Serve, tmp_path: Path, url: str, other: str, known: bool
+) -> None:
+    """It lies under the key that the blob had before it was pushed anew."""
+    data, folder, new = tmp_path / "data", tmp_path / "backup", tmp_path / "new"
+    old = {"REGISTRY_DATABASE_URL": url}
+    server, images, layer = begun(serve, data, **old)
+    command("backup", folder, data=data, **old)
+    for last in (False, True):
+        file_of(data, layer).unlink()
+        if not last:
+            heal(server.url, "acme/app", layer)
+    if known:
+        condemn(url, layer)
+    for _ in range(3):
+        command("backup", folder, data=data, **old)
+        assert file_of(folder, layer)
+    command("restore", folder, data=new, REGISTRY_DATABASE_URL=other)
+    images.check(serve(new, REGISTRY_DATABASE_URL=other).url)
+
+
 def test_a_restore_onto_the_same_blobs_replaces_the_rotten_one(serve: Serve, tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "backup"
     server, images, layer = begun(serve, data)

@@ -7,12 +7,18 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import select, update
 
+from moorage.access.action import Action
+from moorage.access.actor import Actor
+from moorage.access.permit import SEAL, Permit
+from moorage.core import pull
 from moorage.core.registry import DAY, SECOND
 from moorage.db.schema import blobs, events, manifests, trash_blobs
 from moorage.features.integrity.fsck import Finding, check, outcome
 from moorage.features.integrity.scrub import Pace, Scrub
 from moorage.features.integrity.settle import Then
 from moorage.features.integrity.verify import Kind
+from moorage.oci.digest import Digest
+from moorage.oci.names import RepositoryName
 from tests import make
 from tests.integrity.plant import FILES, ROWS, Garden, Image, age, bar, lose
 from tests.model.nodes import TRASH, UNDO
@@ -100,6 +106,7 @@ def refuse_manifest(garden: Garden, image: Image) -> None:
 def served(garden: Garden, image: Image) -> None:
     """Every part of an image is served as it was pushed, or is not there at all if it is broken."""
     parts = {f"blobs/{make.digest(content)}": content for content in (image.config, *image.layers)}
+    broken = any(garden.broken.get(place.partition("/")[2], "edge") != "edge" for place in parts)
     for place, content in (parts | {f"manifests/{image.digest}": image.body}).items():
         whole = garden.get(image.repository, place)
         head = garden.get(image.repository, place, "HEAD")
@@ -110,7 +117,8 @@ def served(garden: Garden, image: Image) -> None:
             assert "are damaged in the" in error["message"]
             assert "again heals it" in error["message"]
         else:
-            assert (whole.status, head.status, whole.content) == (200, 200, content), place
+            pushed_again = broken and place.startswith("manifests")
+            assert (whole.status, head.status, whole.content) == (200, 404 if pushed_again else 200, content), place
             assert part.content == (content[:4] if place.startswith("blobs") else content)
 
 
@@ -150,6 +158,26 @@ def test_who_may_push_is_not_told_that_a_lost_blob_is_there(garden: Callable[[in
     plot.damage(how, [image.layers[0]])
     assert plot.get(image.repository, place, "HEAD").status == 404
     served(plot, image)
+    assert plot.push_blob(image.repository, image.layers[0]).status == 201
+    plot.broken.clear()
+    served(plot, image)
+
+
+def test_a_manifest_whose_blob_is_damaged_is_absent_for_who_asks_before_a_push(
+    garden: Callable[[int], Garden],
+) -> None:
+    """crane, oras and regctl ask for the manifest alone, and then push nothing of it."""
+    plot = garden(1)
+    image = plot.images[0]
+    plot.damage("flip", [image.layers[0]])
+    scrub(plot)
+    place = f"manifests/{image.digest}"
+    assert [plot.get(image.repository, place, method).status for method in ("HEAD", "GET")] == [404, 200]
+    repository = RepositoryName.parse(image.repository)
+    puller = Permit(Actor("puller"), repository, frozenset({Action.PULL}), SEAL)
+    reference = Digest.parse(image.digest)
+    node = plot.fleet.nodes[0]
+    assert plot.fleet.runner.run(pull.manifest(node.registry, puller, reference, head=True)).digest == reference
     assert plot.push_blob(image.repository, image.layers[0]).status == 201
     plot.broken.clear()
     served(plot, image)

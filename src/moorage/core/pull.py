@@ -61,7 +61,8 @@ class _Made(NamedTuple):
 async def manifest(registry: Registry, permit: Permit, reference: Reference, *, head: bool = False) -> Manifest:
     """What a tag or digest names.
 
-    Raises MANIFEST_UNKNOWN, also where its bytes are damaged, NAME_UNKNOWN, or DENIED where a room holds it back.
+    Raises MANIFEST_UNKNOWN, also where its bytes are damaged, NAME_UNKNOWN, or DENIED where a room holds it back.  A
+    client that may push takes the head for leave to push nothing of it: so its blobs have to be sound as well.
     """
     permit.require(Action.PULL)
     look = manifests.find if head else manifests.read
@@ -70,6 +71,13 @@ async def manifest(registry: Registry, permit: Permit, reference: Reference, *, 
         return await _fallback(registry, permit, reference)
     if stored.hold is not None:
         raise _held(stored)
+    if head and stored.incomplete and permit.may(Action.PUSH):
+        raise RegistryError(
+            Code.MANIFEST_UNKNOWN,
+            f"blobs of {stored.digest} are damaged in the storage; pushing them again heals it",
+            reference=str(stored.digest),
+            damaged=True,
+        )
     return stored
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, case, delete, or_, select, update
+from sqlalchemy import bindparam, case, delete, exists, or_, select, update
 
 from moorage.db.blobs import Blob
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
+from moorage.db.schema import blobs as blob_table
 from moorage.db.schema import edges, manifests, repositories, tags
 from moorage.db.statements import among, insert
 from moorage.oci.digest import Digest
@@ -30,6 +31,8 @@ class Stored(NamedTuple):
     size: int
     hold: str | None
     content: bytes | None = None
+    incomplete: bool = False
+    """Whether a blob of its is damaged, as far as is known; not asked where the content was."""
 
     @property
     def damaged(self) -> bool:
@@ -70,8 +73,16 @@ _TAGGED = (
 )
 _BY_DIGEST = _IN_REPOSITORY.where(manifests.c.digest == bindparam("reference"))
 _NAMED: Final = ("name", "reference")
-_FIND_DIGEST: Final = Prepared(_BY_DIGEST, *_NAMED)
-_FIND_TAG: Final = Prepared(_TAGGED, *_NAMED)
+# From the side of the damaged, which have an index of their own: few ever are.
+_OF_BLOB = exists().where(edges.c.blob_id == blob_table.c.id, edges.c.manifest_id == manifests.c.id)
+_INCOMPLETE = (
+    exists()
+    .where(blob_table.c.damaged.is_not(None), _OF_BLOB.correlate(blob_table, manifests))
+    .correlate(manifests)
+    .label("incomplete")
+)
+_FIND_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(_INCOMPLETE), *_NAMED)
+_FIND_TAG: Final = Prepared(_TAGGED.add_columns(_INCOMPLETE), *_NAMED)
 _READ_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(manifests.c.content), *_NAMED)
 _READ_TAG: Final = Prepared(_TAGGED.add_columns(manifests.c.content), *_NAMED)
 
@@ -163,7 +174,9 @@ def find(tx: Tx, name: RepositoryName, reference: Reference) -> Stored | None:
         row = _FIND_TAG.row(tx, name.value, reference.value)
     else:
         row = _FIND_DIGEST.row(tx, name.value, reference.text)
-    return Stored(row[0], row[1], Digest.parse(row[2]), row[3], row[4], row[5]) if row else None
+    if row is None:
+        return None
+    return Stored(row[0], row[1], Digest.parse(row[2]), row[3], row[4], row[5], incomplete=bool(row[6]))
 
 
 def read(tx: Tx, name: RepositoryName, reference: Reference) -> Stored | None:

@@ -54,6 +54,12 @@ def content(tx: Tx, digest: str) -> object:
     return tx.execute(select(blobs.c.content).where(blobs.c.digest == digest)).scalar()
 
 
+def key(tx: Tx, digest: str) -> str | None:
+    """Where a blob's bytes lie in the store; None where they do not, or there is no row."""
+    found: str | None = tx.execute(select(blobs.c.storage_key).where(blobs.c.digest == digest)).scalar()
+    return found
+
+
 def mend(tx: Tx, sound: dict[str, bytes]) -> None:
     """Give damaged blobs whose bytes live in their row these bytes."""
     for digest, found in sound.items():

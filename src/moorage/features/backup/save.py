@@ -24,7 +24,7 @@ from moorage.db.migrate import revision
 from moorage.db.migrations.head import HEAD
 from moorage.errors import Code, RegistryError
 from moorage.features.backup import record, rows
-from moorage.features.backup.files import How, is_sound, keep, keep_sound
+from moorage.features.backup.files import How, holds, is_sound, keep, keep_sound
 from moorage.features.backup.record import Record
 from moorage.features.backup.rows import Stored
 from moorage.storage.store import BlobStore
@@ -81,9 +81,9 @@ def _save(db: Database, store: BlobStore, folder: Path, keep_old: bool, progress
     with record.draft(file) as made:
         snapshot.save(db, made)
         lost = _mend(made, folder)
-        with snapshot.opened(made) as tx:
+        with snapshot.opened(made) as tx, _before(folder) as before:
             found, schema = rows.counts(tx), revision(tx) or ""
-            taken = _take(store, folder, tx, progress)
+            taken = _take(store, folder, tx, before, progress)
         made.replace(file)
     kept = Record(
         at=at.isoformat(timespec="seconds"),
@@ -109,20 +109,29 @@ def _mend(made: Path, folder: Path) -> list[str]:
     """
     with snapshot.opened(made) as tx:
         rotten = rows.rotten(tx)
-    sound, before = _sound(made, rotten.keys()), record.read(folder)
-    if before is not None:
-        sound |= _sound(folder / before.database, rotten.keys() - sound.keys())
+        sound = _sound(tx, rotten.keys())
+    with _before(folder) as before:
+        if before is not None:
+            sound |= _sound(before, rotten.keys() - sound.keys())
     if sound:
         snapshot.change(made, rows.mend, sound)
     return [digest for digest, linked in rotten.items() if linked and digest not in sound]
 
 
-def _sound(file: Path, wanted: Collection[str]) -> dict[str, bytes]:
+@contextmanager
+def _before(folder: Path) -> Iterator[Tx | None]:
+    """The rows of the last backup; None where there is none."""
+    before = record.read(folder)
+    if before is None or not (folder / before.database).exists():
+        yield None
+        return
+    with snapshot.opened(folder / before.database) as tx:
+        yield tx
+
+
+def _sound(tx: Tx, wanted: Collection[str]) -> dict[str, bytes]:
     """What a file of rows has for these blobs, where that is sound."""
-    if not wanted or not file.exists():
-        return {}
-    with snapshot.opened(file) as tx:
-        found = {digest: rows.content(tx, digest) for digest in wanted}
+    found = {digest: rows.content(tx, digest) for digest in wanted}
     return {
         digest: content
         for digest, content in found.items()
@@ -151,7 +160,7 @@ class _Taken:
         self.added += blob.size if how != "kept" else 0
 
 
-def _take(store: BlobStore, folder: Path, tx: Tx, progress: Progress) -> _Taken:
+def _take(store: BlobStore, folder: Path, tx: Tx, before: Tx | None, progress: Progress) -> _Taken:
     taken = _Taken(set(), [], dict.fromkeys(("kept", "linked", "copied", "missing"), 0))
     (folder / "blobs" / "u").mkdir(parents=True, exist_ok=True)
     all_of_them = sum(1 for _ in rows.stored(tx))
@@ -167,10 +176,22 @@ def _take(store: BlobStore, folder: Path, tx: Tx, progress: Progress) -> _Taken:
     with ThreadPoolExecutor(_HANDS, thread_name_prefix="backup") as hands:
         while batch := list(islice(blobs, _BATCH)):
             for blob, how in zip(batch, hands.map(one, batch), strict=True):
-                taken.count(blob, how)
+                had = how == "missing" and before is not None and _had(folder, before, blob)
+                taken.count(blob, "kept" if had else how)
             done += len(batch)
             progress(done, all_of_them)
     return taken
+
+
+def _had(folder: Path, before: Tx, blob: Stored) -> bool:
+    """Whether the last backup has the blob under another key, from before it was pushed anew; it gets today's then."""
+    key = rows.key(before, blob.digest)
+    if key is None or key == blob.key or not holds(folder / key, blob.digest, blob.size):
+        return False
+    target = folder / blob.key
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.hardlink_to(folder / key)
+    return True
 
 
 def _folders(folder: Path, keys: set[str]) -> set[Path]:
