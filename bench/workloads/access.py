@@ -109,7 +109,9 @@ async def _door(folder: Path, scale: Scale) -> _Door:
     ]
     (first, name), *_ = people
     scopes = Scopes({name: frozenset({"pull"})})
-    token = await bearer.mint(first.actor.name, first.actor.id, None, "a password", scopes, now())
+    account = db.read_now(accounts.find, first.actor.name)
+    assert account is not None
+    token = await bearer.mint(account.name, account.id, None, "a password", scopes, account.credentials_at)
     return _Door(db, authority, people, f"Bearer {token}")
 
 
