@@ -109,7 +109,7 @@ Host = Annotated[
     str | None, typer.Option("--host", help="The server to ask; without it, the data folder on this machine.")
 ]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="The config.yml that names the data folder.")]
-Data = Annotated[Path | None, typer.Option("--data", help="The data folder.")]
+Data = Annotated[Path | None, typer.Option("--data", help="The data folder; no config.yml is looked for.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 _COMMON: Final[list[tuple[str, Any, Any]]] = [
     ("host", Host, None),

@@ -27,8 +27,13 @@ _PATIENCE: Final = 30
 
 
 def fsck(
-    config: Annotated[Path | None, typer.Option(help="The config.yml of the registry.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The folder that the registry keeps everything in.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The config.yml of the registry; without it and --data, the one that `serve` would find."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder that it keeps everything in; no config.yml is looked for.")
+    ] = None,
     *,
     repair: Annotated[bool, typer.Option("--repair", help="Hold back what is damaged, mend what can be.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,

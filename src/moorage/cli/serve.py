@@ -16,13 +16,14 @@ wanted: Final[list["tuple[Loaded, str | None]"]] = []
 
 def serve(
     config: Annotated[
-        Path | None, typer.Option(help="A config.yml, with Docker Registry's keys; without it, one in /etc, if any.")
+        Path | None,
+        typer.Option(help="A config.yml, with Docker Registry's keys; without it and --data, one in /etc, if any."),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="The folder for everything; /var/lib/registry by default, or one in your home where that is not "
-            "writable."
+            help="The folder for everything, and no config.yml is looked for; /var/lib/registry by default, or one in "
+            "your home where that is not writable."
         ),
     ] = None,
     listen: Annotated[
