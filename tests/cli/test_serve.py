@@ -12,6 +12,8 @@ import time
 import httpx
 import pytest
 
+from moorage.cli.greeting import greet
+from moorage.settings import load
 from tests import make
 from tests.cli.running import environment, moorage
 from tests.conftest import ROOT, start
@@ -49,6 +51,18 @@ def test_a_port_that_is_taken_is_named(refusal, taken):
     assert refusal(REGISTRY_HTTP_DEBUG_ADDR=place) == (
         f"cannot listen on {place}: Address already in use; choose another with http.debug.addr"
     )
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_first_password_is_shown_on_a_terminal_and_nowhere_else(tmp_path, monkeypatch, capsys, terminal):
+    kept = tmp_path / "initial-admin-password"
+    kept.write_text("made-up-words\n")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    settings = load(environ={"REGISTRY_LOG_FORMATTER": "text"}, overrides={"data": str(tmp_path)}, search=()).settings
+    greet(settings, "http://127.0.0.1:5000", "localhost:5000", None, kept)
+    told = capsys.readouterr().out
+    assert ("made-up-words" in told) is terminal
+    assert str(kept) in told
 
 
 @pytest.mark.parametrize("broken", ["address", "database", "certificate"])

@@ -301,7 +301,7 @@ class Accounts(Section):
 
 class Admin(Section):
     password: Secret = None
-    """The first administrator's password, used when the account is made. Unset: one is made up and printed once."""
+    """The first administrator's password, used when the account is made. Unset: one is made up, shown on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
