@@ -54,6 +54,23 @@ def test_check_of_a_good_file_ends_with_0_and_tells_what_differs(config):
     assert "different from Docker Registry:" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("addr", "debug", "status"),
+    [
+        (":5000", "127.0.0.1:5000", 1),
+        ("localhost:5000", "127.0.0.1:5000", 1),
+        ("127.0.0.1:5000", "127.0.0.1:5001", 0),
+        ("192.0.2.1:5000", "127.0.0.1:5000", 0),
+    ],
+)
+def test_check_tells_of_a_debug_address_that_is_the_one_of_clients(config, addr, debug, status):
+    file = config(f"http:\n  addr: {addr}\n  debug: {{addr: {debug}}}\n")
+    done = moorage("config", "check", "-c", file)
+    assert done.returncode == status
+    told = f"{file}:3: http.debug.addr: http.debug.addr ({debug}) is where clients are served ({addr})"
+    assert (told in done.stdout) == bool(status)
+
+
 SECRETS = {key.variable: "hunter2" for key in known().values() if key.hidden} | {
     "REGISTRY_DATABASE_URL": "postgresql://moorage:hun/ter2:@hunter2@db/moorage?sslpassword=hunter2",
     "REGISTRY_HTTP_HEADERS": "{Authorization: [hunter2], X-Api-Key: [hunter2], Link: ['<https://u:hunter2@x/>']}",

@@ -53,6 +53,18 @@ def test_a_port_that_is_taken_is_named(refusal, taken):
     )
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("listen", ["127.0.0.1:{}", ":{}"])
+def test_a_debug_address_that_is_the_one_of_clients_is_refused(refusal, workers, listen):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    listen = listen.format(port)
+    told = refusal("--workers", workers, "--listen", listen, REGISTRY_HTTP_DEBUG_ADDR=f"127.0.0.1:{port}")
+    assert told == (
+        f"http.debug.addr (127.0.0.1:{port}) is where clients are served ({listen}); give it a port of its own"
+    )
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_first_password_is_shown_on_a_terminal_and_nowhere_else(tmp_path, monkeypatch, capsys, terminal):
     kept = tmp_path / "initial-admin-password"
