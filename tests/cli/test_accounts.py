@@ -96,6 +96,19 @@ def test_what_cannot_be_done_is_told_by_the_status(cli, arguments, status, words
     assert err.startswith(words), err
 
 
+def test_nobody_is_said_to_sign_in_whose_account_has_ended(closed, cli):
+    assert cli("user", "add", "brief", "--expires", "1s", "--password-stdin", line=PASSWORD)[0] == 0
+    time.sleep(1.1)
+    status, out, _ = cli("user", "enable", "brief")
+    assert (status, "the account has ended" in out, "may sign in" in out) == (0, True, False)
+    (listed,) = [line for line in cli("user", "list")[1].splitlines() if line.startswith("brief ")]
+    assert listed.split()[1:4] == ["no", "no", "yes"]
+    assert closed.api(("brief", PASSWORD), "GET", "/me").status_code == 401
+    assert cli("user", "enable", "brief", "--expires", "never")[:2] == (0, "brief may sign in\n")
+    assert closed.done(("brief", PASSWORD), "GET", "/me")["name"] == "brief"
+    assert cli("user", "enable", "brief", "--expires", "soon")[0] == 2
+
+
 def test_a_weak_password_makes_nobody(cli):
     status, out, err = cli("user", "add", "weak", "--password-stdin", line="short")
     assert (status, out) == (1, "")
@@ -125,7 +138,7 @@ def test_lists_are_columns_or_json_and_a_table_on_a_terminal(cli, closed):
     assert (status, head.split()[:3]) == (0, ["NAME", "ADMIN", "DISABLED"])
     assert "admin" in [row.split()[0] for row in rows]
     listed = json.loads(cli("user", "list", "--json")[1])
-    assert listed[0].keys() == {"name", "admin", "disabled", "visibility", "created_at", "expires_at"}
+    assert listed[0].keys() == {"name", "admin", "disabled", "visibility", "created_at", "expires_at", "expired"}
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "moorage", "user", "list", "--data", closed.served.data],

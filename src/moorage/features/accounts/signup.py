@@ -39,7 +39,7 @@ async def accept(desk: Desk, invitation: str, password: str) -> UserView:
         raise _no_good()
     invited = await desk.db.read(_check, secret_hash(invitation), desk.now())
     kept = await desk.passwords.hash(password, invited.name)
-    return user_view(await desk.change(_accept, secret_hash(invitation), kept))
+    return user_view(await desk.change(_accept, secret_hash(invitation), kept), desk.now())
 
 
 async def sign_up(desk: Desk, name: str, password: str) -> UserView:
@@ -48,7 +48,7 @@ async def sign_up(desk: Desk, name: str, password: str) -> UserView:
         raise _off()
     parse_account_name(name)
     kept = await desk.passwords.hash(password, name)
-    return user_view(await desk.change(_sign_up, name, kept))
+    return user_view(await desk.change(_sign_up, name, kept), desk.now())
 
 
 def _invite(tx: Tx, now: int, by: str, name: str, hashed: str) -> None:
