@@ -14,6 +14,7 @@ import pytest
 
 from moorage.cli import console, credentials, place, remote, words
 from moorage.errors import Code, RegistryError
+from tests import make
 from tests.cli.running import environment
 from tests.closed import ADMIN, PASSWORD, Closed
 
@@ -107,6 +108,50 @@ def test_nobody_is_said_to_sign_in_whose_account_has_ended(closed, cli):
     assert cli("user", "enable", "brief", "--expires", "never")[:2] == (0, "brief may sign in\n")
     assert closed.done(("brief", PASSWORD), "GET", "/me")["name"] == "brief"
     assert cli("user", "enable", "brief", "--expires", "soon")[0] == 2
+
+
+def alone(*arguments, line=""):
+    """A command where there is no terminal at all; gives its status, and its complaint without the frame."""
+    done = subprocess.run(
+        [sys.executable, "-m", "moorage", *map(str, arguments)],
+        check=False, capture_output=True, text=True, env=environment(COLUMNS="300"), timeout=100, input=line,
+        start_new_session=True,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def test_without_a_terminal_the_option_that_is_missing_is_named(closed):
+    data = ("--data", closed.served.data)
+    status, told = alone("user", "add", "nobody", *data)
+    assert (status, "--password-stdin" in told, "Warning" in told) == (2, True, False)
+    closed.done(ADMIN, "POST", "/users", {"name": "petra", "password": PASSWORD})
+    with closed.signed_in(("petra", PASSWORD)) as client:
+        make.push_image(client, "petra/app", "1", b"{}")
+    status, told = alone("repo", "delete", "petra/app", *data)
+    assert (status, "--yes" in told) == (2, True)
+    assert alone("repo", "delete", "petra/app", *data, line="y\n")[0] == 0
+
+
+def test_the_line_that_is_missing_is_named(closed, away):
+    closed.done(ADMIN, "POST", "/users", {"name": "linus", "password": PASSWORD})
+    words = {"": "the new password", "four small brown boats": "your old password"}
+    for line, missing in words.items():
+        status, _, told = away("user", "passwd", "--password-stdin", line=line, who=("linus", PASSWORD), COLUMNS="300")
+        assert (status, f"{missing}" in told) == (2, True), told
+
+
+def test_a_place_that_is_ambiguous_or_empty_is_refused(closed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, told = ended("user", "list", "--host", closed.served.address, "--data", closed.served.data)
+    assert (status, "--host asks a server" in told) == (2, True)
+    for command in (("serve", "--listen", "127.0.0.1:0"), ("fsck",), ("backup", "to"), ("user", "list")):
+        assert ended(*command, "--data", "")[0] == 2, command
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_invitation_that_is_not_let_says_what_to_set(cli):
+    status, _, told = cli("user", "invite", "guest")
+    assert (status, "accounts.signup is off; set it to invite" in told) == (4, True)
 
 
 def test_a_weak_password_makes_nobody(cli):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from moorage.cli.words import folder
 from moorage.db.engine import Database
 from moorage.errors import Code, RegistryError
 
@@ -21,7 +22,12 @@ Config = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="The folder that everything is kept in, as for `serve`; no config.yml is looked for."),
+    typer.Option(
+        "--data",
+        parser=folder,
+        metavar="<path>",
+        help="The folder that everything is kept in, as for `serve`; no config.yml is looked for.",
+    ),
 ]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from moorage.app import open_registry
+from moorage.cli.data import Data
 from moorage.cli.told import told
 from moorage.features.integrity.fsck import Finding, Told, check
 from moorage.features.integrity.settle import Then
@@ -31,9 +32,7 @@ def fsck(
         Path | None,
         typer.Option(help="The config.yml of the registry; without it and --data, the one that `serve` would find."),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="The folder that it keeps everything in; no config.yml is looked for.")
-    ] = None,
+    data: Data = None,
     *,
     repair: Annotated[bool, typer.Option("--repair", help="Hold back what is damaged, mend what can be.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,

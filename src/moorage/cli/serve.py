@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from moorage.cli.settled import settled
+from moorage.cli.words import folder
 
 if TYPE_CHECKING:
     from moorage.settings import Loaded
@@ -22,8 +23,10 @@ def serve(
     data: Annotated[
         Path | None,
         typer.Option(
+            parser=folder,
+            metavar="<path>",
             help="The folder for everything, and no config.yml is looked for; /var/lib/registry by default, or one in "
-            "your home where that is not writable."
+            "your home where that is not writable.",
         ),
     ] = None,
     listen: Annotated[

@@ -24,7 +24,10 @@ _LIFE: Final = 7 * 24 * 3600 * 1_000_000
 async def invite(desk: Desk, permit: AdminPermit, name: str) -> str:
     """A new user without a password, and the secret to choose one with.  Raises what `users.create` does, DENIED."""
     if desk.signup == "off":
-        raise _off()
+        raise RegistryError(
+            Code.DENIED,
+            "nobody is invited here: accounts.signup is off; set it to invite, or add the user with a password",
+        )
     parse_account_name(name)
     secret = new_secret("invitation")
     await desk.change(_invite, permit.actor.name, name, secret.hash)
