@@ -71,6 +71,37 @@ def test_check_tells_of_a_debug_address_that_is_the_one_of_clients(config, addr,
     assert (told in done.stdout) == bool(status)
 
 
+REFUSED = {
+    "http: {tls: {certificate: /none.pem, key: /none.key}}": "http.tls.certificate: the TLS file /none.pem cannot be",
+    "auth: {htpasswd: {path: /none}}": "auth.htpasswd.path: the htpasswd file /none cannot be read: No such file",
+    "auth: {htpasswd: {path: /etc}}": "auth.htpasswd.path: the htpasswd file /etc cannot be read: Is a directory",
+    "auth: {token: {realm: a, service: b, issuer: c, jwks: /none}}": "auth.token.realm: auth.token: /none cannot be",
+    "auth: {silly: {realm: a, service: b}}": "auth.silly.realm: lets in whoever sends an Authorization header",
+    "auth: ldap": "auth.ldap: there is no such key",
+    "admin: {password: admin12345}": "admin.password: the password is one of those that are guessed first",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_check_tells_what_serve_would_refuse_and_changes_nothing(config, tmp_path, text):
+    file = config(f"{text}\ndata: {tmp_path}/data\n")
+    done = moorage("config", "check", "-c", file)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"{file}:1: {REFUSED[text]}" in done.stdout
+    assert "admin12345" not in done.stdout
+    served = moorage("serve", "--config", file, "--listen", "127.0.0.1:0")
+    assert (served.returncode, served.stdout) == (1, "")
+
+
+def test_check_leaves_a_weak_password_alone_that_nobody_will_get(config, tmp_path):
+    text = f"admin: {{password: admin12345}}\ndata: {tmp_path}\n"
+    assert moorage("config", "check", "-c", config(text + "auth: {open: true}\n")).returncode == 0
+    assert moorage("config", "check", "-c", config(text)).returncode == 1
+    assert not (tmp_path / "moorage.db").exists()
+    (tmp_path / "moorage.db").touch()
+    assert moorage("config", "check", "-c", config(text)).returncode == 0
+
+
 SECRETS = {key.variable: "hunter2" for key in known().values() if key.hidden} | {
     "REGISTRY_DATABASE_URL": "postgresql://moorage:hun/ter2:@hunter2@db/moorage?sslpassword=hunter2",
     "REGISTRY_HTTP_HEADERS": "{Authorization: [hunter2], X-Api-Key: [hunter2], Link: ['<https://u:hunter2@x/>']}",
