@@ -73,13 +73,14 @@ PARSED = {
     "parse_size": "size",
     "parse_seconds": "seconds or duration",
     "parse_share": "share",
+    "parse_rate": "rate",
     "parse_workers": "number or `auto`",
 }
 
 
 def kind(field: Any) -> str:
     annotation = bare(field.annotation)
-    parser = next((name for name in PARSED if name in f"{field.metadata}"), None)
+    parser = next((name for name in PARSED if name in f"{field.metadata} {field.annotation}"), None)
     if parser:
         return PARSED[parser]
     if get_origin(annotation) is Literal:

@@ -113,7 +113,7 @@ def build(settings: "Settings", duty: Duty = ALONE) -> Application:
     store = MemoryStore() if settings.ephemeral else FilesystemStore(Path(settings.blobs))
     registry = Registry(db, store, _policy(settings))
     if not settings.ephemeral:
-        recognise(db, store, f"the blob folder {settings.blobs}", registry.now())
+        recognise(db, store, settings.blobs_in_words, registry.now())
     watch = Watch(db, duty.damaged)
     jobs = _jobs(registry, settings, watch) if duty.number == 0 else []
     meter = _meter(settings)
@@ -221,10 +221,12 @@ def open_registry(settings: "Settings") -> Registry:
     db = existing(settings)
     if not (settings.blobs / "blobs").is_dir():
         db.close_now()
-        raise RegistryError(Code.UNAVAILABLE, f"there are no blobs in {settings.blobs}; name its --data or --config")
+        raise RegistryError(
+            Code.UNAVAILABLE, f"there are no blobs in {settings.blobs_in_words}; name its --data or --config"
+        )
     store = FilesystemStore(settings.blobs)
     try:
-        is_known(db, store, f"the blob folder {settings.blobs}")
+        is_known(db, store, settings.blobs_in_words)
     except RegistryError:
         db.close_now()
         store.close()

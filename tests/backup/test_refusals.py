@@ -16,7 +16,7 @@ import pytest
 from moorage.db.migrate import migrate
 from tests import make
 from tests.backup.drill import Images, command, files, new_files, refused
-from tests.cli.running import environment
+from tests.cli.running import environment, moorage
 from tests.conftest import Served, missing
 
 Serve = Callable[..., Served]
@@ -50,6 +50,17 @@ def test_a_restore_takes_nothing_from_a_registry_that_is_there(serve: Serve, tmp
     assert len(files(tmp_path / "other")) == 2
     command("restore", folder, data=tmp_path / "empty")
     assert "already holds something" in refused("restore", folder, data=tmp_path / "empty")
+
+
+@pytest.mark.usefixtures("images")
+def test_a_restore_leaves_the_blobs_of_another_registry_alone_that_its_configuration_names(tmp_path: Path) -> None:
+    live = tmp_path / "live"
+    config = tmp_path / "config.yml"
+    config.write_text(f"storage: {{filesystem: {{rootdirectory: {live}}}}}\n")
+    done = moorage("restore", tmp_path / "backup", "--config", config, "--data", tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "new") == {key: tmp_path / "new" / key for key in files(tmp_path / "data")}
+    assert not live.exists()
 
 
 def test_a_registry_that_was_only_started_can_be_restored_into(serve: Serve, images: Images, tmp_path: Path) -> None:

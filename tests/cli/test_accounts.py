@@ -14,6 +14,7 @@ import pytest
 
 from moorage.cli import console, credentials, place, remote, words
 from moorage.errors import Code, RegistryError
+from tests import make
 from tests.cli.running import environment
 from tests.closed import ADMIN, PASSWORD, Closed
 
@@ -96,6 +97,63 @@ def test_what_cannot_be_done_is_told_by_the_status(cli, arguments, status, words
     assert err.startswith(words), err
 
 
+def test_nobody_is_said_to_sign_in_whose_account_has_ended(closed, cli):
+    assert cli("user", "add", "brief", "--expires", "1s", "--password-stdin", line=PASSWORD)[0] == 0
+    time.sleep(1.1)
+    status, out, _ = cli("user", "enable", "brief")
+    assert (status, "the account has ended" in out, "may sign in" in out) == (0, True, False)
+    (listed,) = [line for line in cli("user", "list")[1].splitlines() if line.startswith("brief ")]
+    assert listed.split()[1:4] == ["no", "no", "yes"]
+    assert closed.api(("brief", PASSWORD), "GET", "/me").status_code == 401
+    assert cli("user", "enable", "brief", "--expires", "never")[:2] == (0, "brief may sign in\n")
+    assert closed.done(("brief", PASSWORD), "GET", "/me")["name"] == "brief"
+    assert cli("user", "enable", "brief", "--expires", "soon")[0] == 2
+
+
+def alone(*arguments, line=""):
+    """A command where there is no terminal at all; gives its status, and its complaint without the frame."""
+    done = subprocess.run(
+        [sys.executable, "-m", "moorage", *map(str, arguments)],
+        check=False, capture_output=True, text=True, env=environment(COLUMNS="300"), timeout=100, input=line,
+        start_new_session=True,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def test_without_a_terminal_the_option_that_is_missing_is_named(closed):
+    data = ("--data", closed.served.data)
+    status, told = alone("user", "add", "nobody", *data)
+    assert (status, "--password-stdin" in told, "Warning" in told) == (2, True, False)
+    closed.done(ADMIN, "POST", "/users", {"name": "petra", "password": PASSWORD})
+    with closed.signed_in(("petra", PASSWORD)) as client:
+        make.push_image(client, "petra/app", "1", b"{}")
+    status, told = alone("repo", "delete", "petra/app", *data)
+    assert (status, "--yes" in told) == (2, True)
+    assert alone("repo", "delete", "petra/app", *data, line="y\n")[0] == 0
+
+
+def test_the_line_that_is_missing_is_named(closed, away):
+    closed.done(ADMIN, "POST", "/users", {"name": "linus", "password": PASSWORD})
+    words = {"": "the new password", "four small brown boats": "your old password"}
+    for line, missing in words.items():
+        status, _, told = away("user", "passwd", "--password-stdin", line=line, who=("linus", PASSWORD), COLUMNS="300")
+        assert (status, f"{missing}" in told) == (2, True), told
+
+
+def test_a_place_that_is_ambiguous_or_empty_is_refused(closed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, _, told = ended("user", "list", "--host", closed.served.address, "--data", closed.served.data)
+    assert (status, "--host asks a server" in told) == (2, True)
+    for command in (("serve", "--listen", "127.0.0.1:0"), ("fsck",), ("backup", "to"), ("user", "list")):
+        assert ended(*command, "--data", "")[0] == 2, command
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_invitation_that_is_not_let_says_what_to_set(cli):
+    status, _, told = cli("user", "invite", "guest")
+    assert (status, "accounts.signup is off; set it to invite" in told) == (4, True)
+
+
 def test_a_weak_password_makes_nobody(cli):
     status, out, err = cli("user", "add", "weak", "--password-stdin", line="short")
     assert (status, out) == (1, "")
@@ -125,7 +183,7 @@ def test_lists_are_columns_or_json_and_a_table_on_a_terminal(cli, closed):
     assert (status, head.split()[:3]) == (0, ["NAME", "ADMIN", "DISABLED"])
     assert "admin" in [row.split()[0] for row in rows]
     listed = json.loads(cli("user", "list", "--json")[1])
-    assert listed[0].keys() == {"name", "admin", "disabled", "visibility", "created_at", "expires_at"}
+    assert listed[0].keys() == {"name", "admin", "disabled", "visibility", "created_at", "expires_at", "expired"}
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "moorage", "user", "list", "--data", closed.served.data],

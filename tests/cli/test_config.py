@@ -54,6 +54,54 @@ def test_check_of_a_good_file_ends_with_0_and_tells_what_differs(config):
     assert "different from Docker Registry:" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("addr", "debug", "status"),
+    [
+        (":5000", "127.0.0.1:5000", 1),
+        ("localhost:5000", "127.0.0.1:5000", 1),
+        ("127.0.0.1:5000", "127.0.0.1:5001", 0),
+        ("192.0.2.1:5000", "127.0.0.1:5000", 0),
+    ],
+)
+def test_check_tells_of_a_debug_address_that_is_the_one_of_clients(config, addr, debug, status):
+    file = config(f"http:\n  addr: {addr}\n  debug: {{addr: {debug}}}\n")
+    done = moorage("config", "check", "-c", file)
+    assert done.returncode == status
+    told = f"{file}:3: http.debug.addr: http.debug.addr ({debug}) is where clients are served ({addr})"
+    assert (told in done.stdout) == bool(status)
+
+
+REFUSED = {
+    "http: {tls: {certificate: /none.pem, key: /none.key}}": "http.tls.certificate: the TLS file /none.pem cannot be",
+    "auth: {htpasswd: {path: /none}}": "auth.htpasswd.path: the htpasswd file /none cannot be read: No such file",
+    "auth: {htpasswd: {path: /etc}}": "auth.htpasswd.path: the htpasswd file /etc cannot be read: Is a directory",
+    "auth: {token: {realm: a, service: b, issuer: c, jwks: /none}}": "auth.token.realm: auth.token: /none cannot be",
+    "auth: {silly: {realm: a, service: b}}": "auth.silly.realm: lets in whoever sends an Authorization header",
+    "auth: ldap": "auth.ldap: there is no such key",
+    "admin: {password: admin12345}": "admin.password: the password is one of those that are guessed first",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_check_tells_what_serve_would_refuse_and_changes_nothing(config, tmp_path, text):
+    file = config(f"{text}\ndata: {tmp_path}/data\n")
+    done = moorage("config", "check", "-c", file)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert f"{file}:1: {REFUSED[text]}" in done.stdout
+    assert "admin12345" not in done.stdout
+    served = moorage("serve", "--config", file, "--listen", "127.0.0.1:0")
+    assert (served.returncode, served.stdout) == (1, "")
+
+
+def test_check_leaves_a_weak_password_alone_that_nobody_will_get(config, tmp_path):
+    text = f"admin: {{password: admin12345}}\ndata: {tmp_path}\n"
+    assert moorage("config", "check", "-c", config(text + "auth: {open: true}\n")).returncode == 0
+    assert moorage("config", "check", "-c", config(text)).returncode == 1
+    assert not (tmp_path / "moorage.db").exists()
+    (tmp_path / "moorage.db").touch()
+    assert moorage("config", "check", "-c", config(text)).returncode == 0
+
+
 SECRETS = {key.variable: "hunter2" for key in known().values() if key.hidden} | {
     "REGISTRY_DATABASE_URL": "postgresql://moorage:hun/ter2:@hunter2@db/moorage?sslpassword=hunter2",
     "REGISTRY_HTTP_HEADERS": "{Authorization: [hunter2], X-Api-Key: [hunter2], Link: ['<https://u:hunter2@x/>']}",

@@ -12,6 +12,8 @@ import time
 import httpx
 import pytest
 
+from moorage.cli.greeting import greet
+from moorage.settings import load
 from tests import make
 from tests.cli.running import environment, moorage
 from tests.conftest import ROOT, start
@@ -49,6 +51,30 @@ def test_a_port_that_is_taken_is_named(refusal, taken):
     assert refusal(REGISTRY_HTTP_DEBUG_ADDR=place) == (
         f"cannot listen on {place}: Address already in use; choose another with http.debug.addr"
     )
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("listen", ["127.0.0.1:{}", ":{}"])
+def test_a_debug_address_that_is_the_one_of_clients_is_refused(refusal, workers, listen):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    listen = listen.format(port)
+    told = refusal("--workers", workers, "--listen", listen, REGISTRY_HTTP_DEBUG_ADDR=f"127.0.0.1:{port}")
+    assert told == (
+        f"http.debug.addr (127.0.0.1:{port}) is where clients are served ({listen}); give it a port of its own"
+    )
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_first_password_is_shown_on_a_terminal_and_nowhere_else(tmp_path, monkeypatch, capsys, terminal):
+    kept = tmp_path / "initial-admin-password"
+    kept.write_text("made-up-words\n")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    settings = load(environ={"REGISTRY_LOG_FORMATTER": "text"}, overrides={"data": str(tmp_path)}, search=()).settings
+    greet(settings, "http://127.0.0.1:5000", "localhost:5000", None, kept)
+    told = capsys.readouterr().out
+    assert ("made-up-words" in told) is terminal
+    assert str(kept) in told
 
 
 @pytest.mark.parametrize("broken", ["address", "database", "certificate"])

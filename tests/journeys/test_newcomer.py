@@ -75,7 +75,7 @@ def test_a_newcomer_pushes_shares_and_lets_ci_in_and_out(tmp_path: Path) -> None
         assert status != 0
         assert (
             "DENIED: acme.ci (the token '1') may not push to other/app: no rule gives push there; "
-            "an owner of other or an administrator can grant it"
+            "a robot of acme acts within acme/ only, so nobody can grant it"
         ) in told
         assert "a robot of acme acts within acme/ only" in me.moorage(
             "access", "explain", "acme.ci", "push", "other/app"

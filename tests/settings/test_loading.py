@@ -58,9 +58,32 @@ def test_data_lands_on_the_volume_that_is_already_mounted(config):
     file = config("storage: {filesystem: {rootdirectory: /srv/registry}}\n")
     settings = load(file, environ={}).settings
     assert (settings.data, settings.blobs) == (Path("/srv/registry"), Path("/srv/registry"))
-    elsewhere = load(file, environ={}, overrides={"data": "/srv/rows"}).settings
-    assert (elsewhere.data, elsewhere.blobs) == (Path("/srv/rows"), Path("/srv/registry"))
-    assert elsewhere.database_url == "sqlite:////srv/rows/moorage.db"
+    apart = load(config(file.read_text() + "data: /srv/rows\n"), environ={}).settings
+    assert (apart.data, apart.blobs) == (Path("/srv/rows"), Path("/srv/registry"))
+    assert apart.database_url == "sqlite:////srv/rows/moorage.db"
+
+
+def test_a_folder_on_the_command_line_has_everything_whatever_a_file_says(config):
+    file = config("storage: {filesystem: {rootdirectory: /srv/registry}}\nlog: {level: debug}\n")
+    given = {"data": "/srv/new"}
+    named = load(file, environ={}, overrides=given)
+    assert (named.settings.data, named.settings.blobs) == (Path("/srv/new"), Path("/srv/new"))
+    assert (named.source, named.settings.log.level) == (file, "debug")
+    assert named.origins["storage.filesystem.rootdirectory"] == "default"
+    (warning,) = named.warnings
+    assert warning.startswith(f"{file}:1: storage.filesystem.rootdirectory is not used")
+    by_variable = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": "/srv/disk"}
+    assert load(file, environ=by_variable, overrides=given).settings.blobs == Path("/srv/disk")
+
+
+def test_where_a_folder_is_given_no_file_is_looked_for(config):
+    file = config("storage: {filesystem: {rootdirectory: /srv/registry}}\nlog: {level: debug}\n")
+    found = load(environ={}, search=(file,), overrides={"data": "/srv/new"})
+    assert (found.source, found.settings.blobs, found.settings.log.level) == (None, Path("/srv/new"), "info")
+    assert found.warnings == [f"{file} is not read, because --data is given; name it with --config if you mean it"]
+    by_variable = load(environ={"REGISTRY_CONFIGURATION_PATH": str(file)}, search=(), overrides={"data": "/srv/new"})
+    assert (by_variable.source, by_variable.settings.log.level) == (file, "debug")
+    assert load(environ={"REGISTRY_DATA": "/srv/rows"}, search=(file,)).settings.blobs == Path("/srv/registry")
 
 
 def test_without_a_volume_the_users_own_folder_serves(monkeypatch):

@@ -97,7 +97,8 @@ def test_the_first_administrator_is_made_once_and_signs_in_everywhere(tmp_path: 
         assert server.process.stdout is not None
         told = server.process.stdout.read()
         server.stop()
-    assert f"with the password {password}" in told
+    assert f"whose password is in {server.data / 'initial-admin-password'} until it is changed" in told
+    assert password not in told
 
 
 def test_a_new_certificate_is_taken_up_by_every_worker(crewed: Start, tmp_path: Path) -> None:

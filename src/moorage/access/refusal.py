@@ -5,7 +5,7 @@ The whole explanation stands in one sentence, because that is what docker and po
 """
 
 from moorage.access.action import Action
-from moorage.access.actor import Identity
+from moorage.access.actor import Actor, Identity
 from moorage.access.scopes import CATALOG, needed
 from moorage.errors import Code, RegistryError
 from moorage.oci.names import RepositoryName
@@ -64,7 +64,7 @@ def denied(identity: Identity, repository: RepositoryName, action: Action, *, li
         help_ = "use another one, or make one that covers it"
     else:
         why = f"{who} may not {_DOING[action]} {repository}: no rule gives {action.value} there"
-        help_ = f"an owner of {repository.owner} or an administrator can grant it"
+        help_ = who_can_grant(identity.actor, repository)
     return RegistryError(
         Code.DENIED,
         f"{why}; {help_}",
@@ -73,6 +73,13 @@ def denied(identity: Identity, repository: RepositoryName, action: Action, *, li
         action=action.value,
         repository=repository.value,
     )
+
+
+def who_can_grant(actor: Actor, repository: RepositoryName) -> str:
+    """Who can let the actor do more there; for a robot away from its owner's names, that nobody can."""
+    if actor.within is not None and actor.within != repository.owner:
+        return f"a robot of {actor.within} acts within {actor.within}/ only, so nobody can grant it"
+    return f"an owner of {repository.owner} or an administrator can grant it"
 
 
 def no_catalog(identity: Identity) -> RegistryError:

@@ -7,6 +7,7 @@ import typer
 
 from moorage.cli.data import Config, Data, Progress, bytes_in_words, rows, settings_of
 from moorage.cli.lock import lock
+from moorage.core.identity import is_known
 from moorage.core.registry import wall_clock
 from moorage.features.backup import restore as restoring
 from moorage.features.backup import save as saving
@@ -30,6 +31,7 @@ def backup(
     settings = settings_of(config, data)
     with rows(settings) as database:
         store = FilesystemStore(settings.blobs)
+        is_known(database, store, settings.blobs_in_words)
         done = saving.save(database, store, folder, keep_old=keep, progress=Progress("backing up"))
     kept = done.record
     new = done.linked + done.copied

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from moorage.cli.foresight import refusals
 from moorage.settings import Loaded, Settings, SettingsError, load
 from moorage.settings.keys import walk
 from moorage.telemetry import redact, redact_url, visible
@@ -40,9 +41,13 @@ def check(config: Config = None) -> None:
         _report("warnings", error.warnings)
         _report("ignored", error.ignored)
         raise typer.Exit(1) from None
+    faults = list(refusals(loaded))
+    _report("faults", [str(fault) for fault in faults])
     _report("warnings", loaded.warnings)
     _report("ignored", loaded.ignored)
     _report("different from Docker Registry", loaded.notices)
+    if faults:
+        raise typer.Exit(1)
     print(visible(f"{loaded.source or 'no configuration file, and the environment'}: fine"))
 
 

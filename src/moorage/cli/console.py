@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from moorage.cli.place import Answer, Place, target
+from moorage.cli.words import folder
 from moorage.edge.http import STATUS
 from moorage.errors import RegistryError
 from moorage.telemetry import visible
@@ -109,7 +110,10 @@ Host = Annotated[
     str | None, typer.Option("--host", help="The server to ask; without it, the data folder on this machine.")
 ]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="The config.yml that names the data folder.")]
-Data = Annotated[Path | None, typer.Option("--data", help="The data folder.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", parser=folder, metavar="<path>", help="The data folder; no config.yml is looked for."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 _COMMON: Final[list[tuple[str, Any, Any]]] = [
     ("host", Host, None),
@@ -163,6 +167,8 @@ def _run(
 ) -> None:
     try:
         if host is not None:
+            if config is not None or data is not None:
+                raise typer.BadParameter("--host asks a server, --data and --config this machine; give either")
             from moorage.cli.remote import Remote
 
             function(Console(Remote(host), as_json=as_json), **given)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from moorage.cli.words import folder
 from moorage.db.engine import Database
 from moorage.errors import Code, RegistryError
 
@@ -16,9 +17,18 @@ if TYPE_CHECKING:
     from moorage.settings import Settings
 
 Config = Annotated[
-    Path | None, typer.Option("--config", help="The config.yml; without it, the one that `serve` would find.")
+    Path | None,
+    typer.Option("--config", help="The config.yml; without it and --data, the one that `serve` would find."),
 ]
-Data = Annotated[Path | None, typer.Option("--data", help="The folder that everything is kept in, as for `serve`.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        parser=folder,
+        metavar="<path>",
+        help="The folder that everything is kept in, as for `serve`; no config.yml is looked for.",
+    ),
+]
 
 
 def settings_of(config: Path | None, data: Path | None) -> "Settings":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from moorage.app import open_registry
+from moorage.cli.data import Data
 from moorage.cli.told import told
 from moorage.features.integrity.fsck import Finding, Told, check
 from moorage.features.integrity.settle import Then
@@ -27,8 +28,11 @@ _PATIENCE: Final = 30
 
 
 def fsck(
-    config: Annotated[Path | None, typer.Option(help="The config.yml of the registry.")] = None,
-    data: Annotated[Path | None, typer.Option(help="The folder that the registry keeps everything in.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The config.yml of the registry; without it and --data, the one that `serve` would find."),
+    ] = None,
+    data: Data = None,
     *,
     repair: Annotated[bool, typer.Option("--repair", help="Hold back what is damaged, mend what can be.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Write one JSON document.")] = False,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from moorage.cli.data import Config, Data, bytes_in_words, rows, settings_of
+from moorage.cli.lock import lock
 from moorage.core import identity
 from moorage.core.registry import wall_clock
 from moorage.db import collection
@@ -59,9 +60,13 @@ def arm(
 
 @app.command()
 def adopt(config: Config = None, data: Data = None) -> None:
-    """Accept the blob folder for this database, after moving it on purpose; disarms collection."""
+    """Accept the blob folder for this database, after exchanging it on purpose; `serve` must not run.
+
+    Disarms collection.
+    """
     settings = settings_of(config, data)
     with rows(settings) as database:
+        lock(settings)  # until the end of the process
         store = FilesystemStore(settings.blobs)
         changed = database.write_now(_adopt, store.identity, wall_clock())
     if not changed:

@@ -19,7 +19,7 @@ def greet(settings: "Settings", url: str, name: str, debug: str | None, first_pa
     """Say that the registry listens: for people, or as one event in the log's own format.
 
     `name` is how docker knows the place, unless `http.host` does.  What lies at `first_password` is shown this once,
-    and to people only: a log is no place for it.
+    and on a terminal only: a log is no place for it.
     """
     if settings.http.host:
         name = urlsplit(settings.http.host).netloc
@@ -51,6 +51,8 @@ def _who(settings: "Settings", first_password: Path | None) -> list[str]:
         return ["OPEN: anyone who reaches it may push, pull and delete."]
     if first_password is None:
         return ["Closed: whoever is not signed in sees public repositories only."]
+    if not sys.stdout.isatty():
+        return [f"The first administrator is '{ADMIN}', whose password is in {first_password} until it is changed."]
     return [
         f"The first administrator is '{ADMIN}', with the password {first_password.read_text().strip()}",
         f"It is shown this once, and kept in {first_password} until it is changed.",

@@ -39,7 +39,7 @@ def lock(settings: "Settings") -> int | None:
             os.close(fd)
             raise RegistryError(
                 Code.UNAVAILABLE,
-                f"another server is already using {settings.data}; stop it, or give this one another --data",
+                f"another server is already using {settings.data}; stop it, or name another folder with --data",
             ) from None
         return fd
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from moorage.cli.console import Console, command, group
+from moorage.cli.words import confirm
 
 app = group("Repositories: list, show, make visible, delete.")
 
@@ -52,6 +53,6 @@ def delete(
     if not yes:
         found = console.ask("GET", "repositories", name)
         what = f"{found['manifests']} manifests and {found['tags']} tags"
-        typer.confirm(f"Delete {name}, with {what}?", abort=True, err=True)
+        confirm(f"Delete {name}, with {what}?")
     console.ask("DELETE", "repositories", name)
     console.done({"name": name}, f"{name} is deleted")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from moorage.cli.settled import settled
+from moorage.cli.words import folder
 
 if TYPE_CHECKING:
     from moorage.settings import Loaded
@@ -16,13 +17,16 @@ wanted: Final[list["tuple[Loaded, str | None]"]] = []
 
 def serve(
     config: Annotated[
-        Path | None, typer.Option(help="A config.yml, with Docker Registry's keys; without it, one in /etc, if any.")
+        Path | None,
+        typer.Option(help="A config.yml, with Docker Registry's keys; without it and --data, one in /etc, if any."),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="The folder for everything; /var/lib/registry by default, or one in your home where that is not "
-            "writable."
+            parser=folder,
+            metavar="<path>",
+            help="The folder for everything, and no config.yml is looked for; /var/lib/registry by default, or one in "
+            "your home where that is not writable.",
         ),
     ] = None,
     listen: Annotated[

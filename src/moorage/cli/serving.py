@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from moorage.app import Application, Duty, build
+from moorage.cli.addresses import check_apart, host_and_port
 from moorage.cli.tls import renew_certificate, tls_context
 from moorage.edge.server import Admission, Limits, Server
 from moorage.edge.server.binding import bound, bound_unix
@@ -86,8 +87,9 @@ class Team:
 
 def take_places(settings: "Settings", listen: str) -> Places:
     """Bind everything; nobody is let in yet.  Raises REQUEST_INVALID, UNAVAILABLE, which name the setting to change."""
-    front = _place(listen, "--listen", "https" if settings.http.tls.certificate else "http")
     debug = settings.http.debug.addr
+    check_apart(listen, debug)
+    front = _place(listen, "--listen", "https" if settings.http.tls.certificate else "http")
     return Places(front, _place(debug, "http.debug.addr", "http") if debug is not None else None)
 
 
@@ -196,15 +198,8 @@ async def _debug(application: Application, settings: "Settings", place: Place, *
 def _place(text: str, setting: str, scheme: str) -> Place:
     place = Place(text, setting, scheme, [])
     with _named(place):
-        place.sockets.extend([bound_unix(text)] if text.startswith("/") else bound(*_address(text)))
+        place.sockets.extend([bound_unix(text)] if text.startswith("/") else bound(*host_and_port(text)))
     return place
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise RegistryError(Code.REQUEST_INVALID, f"cannot listen on {text!a}: write HOST:PORT, as in 127.0.0.1:5000")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - what Docker Registry's ':5000' means
 
 
 @contextmanager

@@ -37,7 +37,8 @@ def invite(console: Console, name: Name) -> None:
 @command(app, "list")
 def list_(console: Console) -> None:
     """List the users."""
-    console.show(console.everything("users"), "name", "admin", "disabled", "visibility", "created_at", "expires_at")
+    columns = ("name", "admin", "disabled", "expired", "visibility", "created_at", "expires_at")
+    console.show(console.everything("users"), *columns)
 
 
 @command(app, "show")
@@ -53,9 +54,21 @@ def disable(console: Console, name: Name) -> None:
 
 
 @command(app, "enable")
-def enable(console: Console, name: Name) -> None:
+def enable(
+    console: Console,
+    name: Name,
+    *,
+    expires: Annotated[
+        str | None, typer.Option("--expires", help="How long until the account ends, such as 90d, or never.")
+    ] = None,
+) -> None:
     """Let a user in again."""
-    console.done(console.ask("PATCH", "users", name, body={"disabled": False}), f"{name} may sign in")
+    if expires is not None:
+        ends = 0 if expires == "never" else seconds(expires)
+        console.ask("PATCH", "users", name, body={"expires_in": ends})
+    changed = console.ask("PATCH", "users", name, body={"disabled": False})
+    over = f"{name} is not disabled, but the account has ended, and {name} cannot sign in; give --expires 90d, or never"
+    console.done(changed, over if changed["expired"] else f"{name} may sign in")
 
 
 @command(app, "admin")

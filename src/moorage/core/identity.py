@@ -36,9 +36,10 @@ def is_known(db: Database, store: BlobStore, place: str) -> bool:
         return known is not None
     raise RegistryError(
         Code.UNAVAILABLE,
-        f"the database {db.url!r} belongs to the blob store {known}, but {place} is {store.identity}: check "
-        "database.url and storage.filesystem.rootdirectory; after a loss, `moorage restore` brings both back from "
-        "a backup; if this pair is what you mean, `moorage gc adopt` accepts it",
+        f"the database {db.url!r} belongs to the blob store {known}, but {place} is {store.identity}: name the "
+        "registry's own --data and --config, and check data, database.url and storage.filesystem.rootdirectory there; "
+        "after a loss, `moorage restore` brings both back from a backup; only where the blob folder was exchanged on "
+        "purpose, `moorage gc adopt` accepts it",
     )
 
 

@@ -96,6 +96,11 @@ _ENABLE: Final = Prepared(
     .where(accounts.c.id == bindparam("account"))
     .values(disabled_at=bindparam("at"), credentials_at=_CHANGED)
 )
+_END: Final = Prepared(
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(expires_at=bindparam("at"), credentials_at=_CHANGED)
+)
 _ADMIN: Final = Prepared(
     update(accounts).where(accounts.c.id == bindparam("account")).values(admin=bindparam("is_admin"))
 )
@@ -184,6 +189,11 @@ def set_password(tx: Tx, account: Account, kept: str | None, now: int) -> None:
 def set_disabled(tx: Tx, account: Account, at: int | None, now: int) -> None:
     """Disabled since `at`, or enabled again where that is None."""
     _ENABLE.run(tx, account=account.id, at=at, now=now)
+
+
+def set_end(tx: Tx, account: Account, at: int | None, now: int) -> None:
+    """Over from `at` on, or never where that is None."""
+    _END.run(tx, account=account.id, at=at, now=now)
 
 
 def set_admin(tx: Tx, account: Account, admin: bool) -> None:

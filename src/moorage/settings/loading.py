@@ -1,6 +1,7 @@
 """From a file, the environment and the command line to `Settings`, with every fault told at once.
 
-The command line wins over the environment, the environment over the file, the file over the defaults.
+The command line wins over the environment, the environment over the file, the file over the defaults.  A data folder
+that the command line names is a registry by itself: no file in `SEARCH` is read, and none moves its blobs elsewhere.
 """
 
 import os
@@ -23,10 +24,11 @@ SEARCH: Final = (
     File("/etc/docker/registry/config.yml"),
     File("/etc/moorage/config.yml"),
 )
-"""Where a configuration file is looked for when none is named."""
+"""Where a configuration file is looked for when neither one nor a data folder is named."""
 
 _DEFAULT_DATA: Final = File("/var/lib/registry")
 _COMMAND_LINE: Final = "command line"
+_ROOT: Final[Path] = ("storage", "filesystem", "rootdirectory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,25 +59,45 @@ def load(
     Raises `SettingsError` with all faults of all sources.
     """
     environ = os.environ if environ is None else environ
-    source = _source(config, environ, search)
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    alone = "data" in given
+    named, found = _named(config, environ), _found(search)
+    source = named or (None if alone else found)
     document = read(source) if source else Document()
-    warnings = environment.apply(document, environ)
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            environment.put(document, tuple(key.split(".")), value, _COMMAND_LINE)
+    warnings = _left_alone(document, found if named is None else None) if alone else []
+    warnings += environment.apply(document, environ)
+    for key, value in given.items():
+        environment.put(document, tuple(key.split(".")), value, _COMMAND_LINE)
     _old_level(document, warnings)
     tree = _without_nulls(document.tree, Settings)
     ignored = [_why_ignored(key.path, key.ignored or "", document) for key in ignored_keys(tree)]
     settings = _validated(tree, document, warnings, ignored)
-    settings, data_origin = _with_data(settings, document, environ)
+    settings, data_origin = _with_data(settings.read_from(source), document, environ)
     origins = {key.name: document.places.get(key.path, "default") for key in known().values()}
     origins["data"] = data_origin
     return Loaded(settings, source, warnings, ignored, list(_notices(settings, origins)), origins)
 
 
-def _source(config: File | None, environ: Mapping[str, str], search: tuple[File, ...]) -> File | None:
-    named = config or (File(value) if (value := environ.get("REGISTRY_CONFIGURATION_PATH")) else None)
-    return named or next((file for file in search if file.is_file()), None)
+def _named(config: File | None, environ: Mapping[str, str]) -> File | None:
+    return config or (File(value) if (value := environ.get("REGISTRY_CONFIGURATION_PATH")) else None)
+
+
+def _found(search: tuple[File, ...]) -> File | None:
+    return next((file for file in search if file.is_file()), None)
+
+
+def _left_alone(document: Document, found: File | None) -> list[str]:
+    """Take from a file what would move the blobs out of the folder that `--data` names; gives the warnings."""
+    warnings = [f"{found} is not read, because --data is given; name it with --config if you mean it"] if found else []
+    storage = document.tree.get("storage")
+    driver = storage.get("filesystem") if isinstance(storage, dict) else None
+    if isinstance(driver, dict) and driver.pop("rootdirectory", None) is not None:
+        where = document.places.pop(_ROOT, "")
+        warnings.append(
+            f"{where}: {'.'.join(_ROOT)} is not used, because --data names the folder for everything; to keep blobs "
+            "elsewhere than the database, set `data` in the file"
+        )
+    return warnings
 
 
 def _old_level(document: Document, warnings: list[str]) -> None:
@@ -158,7 +180,7 @@ def _with_data(settings: Settings, document: Document, environ: Mapping[str, str
     if ("data",) in document.places:
         data, origin = settings.data, document.places["data",]
     elif blobs is not None:
-        data, origin = blobs, place_of(("storage", "filesystem", "rootdirectory"), document.places)
+        data, origin = blobs, place_of(_ROOT, document.places)
     else:
         data, origin = _default_data(environ), "default"
     return settings.moved(data.absolute()), origin

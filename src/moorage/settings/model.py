@@ -5,12 +5,13 @@ The docstring below a setting is its description in the JSON schema.
 """
 
 import re
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, PrivateAttr, model_validator
 
 from moorage.settings.storage import Storage
 from moorage.settings.values import (
@@ -300,7 +301,14 @@ class Accounts(Section):
 
 class Admin(Section):
     password: Secret = None
-    """The first administrator's password, used when the account is made. Unset: one is made up and printed once."""
+    """The first administrator's password, used when the account is made. Unset: one is made up, shown on a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where settings were read, which is no part of what they say."""
+
+    file: Path | None = field(default=None, compare=False)
 
 
 class Settings(Section):
@@ -342,10 +350,18 @@ class Settings(Section):
     policy: Annotated[Unread, Ignored("classes of repositories are not part of this version")] = None
     """Docker Registry's repository classes."""
 
+    _source: _Source = PrivateAttr(default=_Source())
+
     @property
     def blobs(self) -> Path:
         """The folder that blobs are kept in."""
         return self.storage.filesystem.rootdirectory or self.data
+
+    @property
+    def blobs_in_words(self) -> str:
+        """That folder, and the file that may have named it, for an operator who wonders."""
+        file = self._source.file
+        return f"the blob folder {self.blobs}" + (f" (configuration file {file})" if file else "")
 
     @property
     def database_url(self) -> str:
@@ -359,3 +375,9 @@ class Settings(Section):
     def moved(self, data: Path) -> "Settings":
         """The same settings with another data folder; what was set to lie elsewhere stays there."""
         return self.model_copy(update={"data": data})
+
+    def read_from(self, file: Path | None) -> "Settings":
+        """The same settings, which know the configuration file that they are from."""
+        known = self.model_copy()
+        known._source = _Source(file)  # noqa: SLF001 - of this very class
+        return known

@@ -192,7 +192,7 @@ class Prometheus(Section):
 
 class Debug(Section):
     addr: Address | None = None
-    """A second address, for metrics and health only. Keep it private."""
+    """A second address, with a port of its own, for metrics and health only. Keep it private."""
     allow: Networks = ()
     """The only addresses and networks that may ask there. None named means all."""
     deny: Networks = ()

@@ -161,6 +161,32 @@ async def test_an_account_ends_by_the_clock(house):
         await users.create(house.desk, ADMIN, "over", PASSWORD, expires_in=0)
 
 
+async def test_an_end_that_has_come_is_shown_and_can_be_put_off_or_lifted(house):
+    await users.create(house.desk, ADMIN, "alice", PASSWORD, expires_in=60)
+    house.clock.pass_(60)
+    assert (await users.set_disabled(house.desk, ADMIN, "alice", disabled=False)).expired
+    put_off = await users.set_end(house.desk, ADMIN, "alice", 30)
+    assert not put_off.expired
+    assert (await house.who("alice")).actor.name == "alice"
+    house.clock.pass_(30)
+    with refused(Code.UNAUTHORIZED):
+        await house.who("alice")
+    assert (await users.set_end(house.desk, ADMIN, "alice", 0)).expires_at is None
+    house.clock.pass_(10**6)
+    assert (await house.who("alice")).actor.name == "alice"
+    assert ("account.end", "operator", {"name": "alice", "ends": False}) in house.events()
+
+
+async def test_the_last_administrator_gets_no_end(house):
+    await users.create(house.desk, ADMIN, "root", PASSWORD, admin=True)
+    with refused(Code.CONFLICT) as told:
+        await users.set_end(house.desk, ADMIN, "root", 60)
+    assert told.message == "root is the last administrator, who needs an account without an end"
+    await users.set_end(house.desk, ADMIN, "root", 0)
+    await users.create(house.desk, ADMIN, "second", PASSWORD, admin=True)
+    assert (await users.set_end(house.desk, ADMIN, "root", 60)).expires_at is not None
+
+
 async def test_sign_up_is_off_unless_it_is_on(house):
     for deed in (signup.sign_up(house.desk, "eve", PASSWORD), signup.invite(house.desk, ADMIN, "eve"),
                  signup.accept(house.desk, "mrgi_x", PASSWORD)):  # fmt: skip

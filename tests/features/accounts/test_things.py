@@ -65,7 +65,12 @@ async def test_a_robot_pushes_within_its_owner_and_nowhere_else(acme):
         await authority.permit(robot, RepositoryName.parse("other/app"), Action.PUSH)
     assert told.message == (
         "acme.ci (the token '1') may not push to other/app: no rule gives push there; "
-        "an owner of other or an administrator can grant it"
+        "a robot of acme acts within acme/ only, so nobody can grant it"
+    )
+    permit = await authority.permit_manage(OPERATOR, RepositoryName.parse("other/app"))
+    assert (await explaining.explain(acme.desk, permit, "acme.ci", "push")).summary == (
+        "acme.ci may not push in other/app: no rule gives push; "
+        "a robot of acme acts within acme/ only, so nobody can grant it"
     )
     with refused(Code.REQUEST_INVALID):
         await grant(acme, OPERATOR, "acme.ci", "other/app", "pull")

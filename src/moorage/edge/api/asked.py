@@ -79,6 +79,8 @@ class UserChange(Body):
     disabled: bool | None = None
     admin: bool | None = None
     visibility: Visibility | None = None
+    expires_in: int | None = None
+    """Seconds until the account ends; 0 for no end."""
 
 
 class PasswordChange(Body):

@@ -70,15 +70,17 @@ async def show_user(desk: TheDesk, who: Who, name: str) -> UserView:
 
 @router.patch("/users/{name}", tags=["users"])
 async def change_user(desk: TheDesk, who: Who, name: str, body: asked.UserChange) -> UserView:
-    """Disable or enable, promote or demote, or set how visible new repositories are: one at a time."""
-    wanted = [one for one in (body.disabled, body.admin, body.visibility) if one is not None]
+    """Disable or enable, promote or demote, set when it ends, or how visible new repositories are: one at a time."""
+    wanted = [one for one in (body.disabled, body.admin, body.visibility, body.expires_in) if one is not None]
     if len(wanted) != 1:
-        raise RegistryError(Code.REQUEST_INVALID, "change one of disabled, admin and visibility at a time")
+        raise RegistryError(Code.REQUEST_INVALID, "change one of disabled, admin, visibility and expires_in at a time")
     if body.visibility is not None:
         return await users.set_visibility(desk, who, name, body.visibility)
     permit = management.administrator(who)
     if body.disabled is not None:
         return await users.set_disabled(desk, permit, name, disabled=body.disabled)
+    if body.expires_in is not None:
+        return await users.set_end(desk, permit, name, body.expires_in)
     return await users.set_admin(desk, permit, name, admin=bool(body.admin))
 
 

@@ -5,6 +5,7 @@ from moorage.access.actor import ANONYMOUS, Actor
 from moorage.access.credentials import actor_of
 from moorage.access.decide import Reason
 from moorage.access.permit import Permit
+from moorage.access.refusal import who_can_grant
 from moorage.access.roles import actions_text, parse_actions
 from moorage.access.rules import explain as derive
 from moorage.db.accounts import Account
@@ -63,11 +64,8 @@ def _summary(
     if wanted <= given:
         why = [one.why for one in found if one.actions & wanted]
         return f"{actor.name} may {actions_text(wanted)} in {repository}: {'; '.join(why)}"
-    within = ""
-    if actor.within is not None and actor.within != repository.owner:
-        within = f"; a robot of {actor.within} acts within {actor.within}/ only"
     missing = actions_text(wanted - given)
     return (
-        f"{actor.name} may not {actions_text(wanted)} in {repository}: no rule gives {missing}{within}; "
-        f"an owner of {repository.owner} or an administrator can grant it"
+        f"{actor.name} may not {actions_text(wanted)} in {repository}: no rule gives {missing}; "
+        f"{who_can_grant(actor, repository)}"
     )

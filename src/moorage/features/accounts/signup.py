@@ -24,7 +24,10 @@ _LIFE: Final = 7 * 24 * 3600 * 1_000_000
 async def invite(desk: Desk, permit: AdminPermit, name: str) -> str:
     """A new user without a password, and the secret to choose one with.  Raises what `users.create` does, DENIED."""
     if desk.signup == "off":
-        raise _off()
+        raise RegistryError(
+            Code.DENIED,
+            "nobody is invited here: accounts.signup is off; set it to invite, or add the user with a password",
+        )
     parse_account_name(name)
     secret = new_secret("invitation")
     await desk.change(_invite, permit.actor.name, name, secret.hash)
@@ -39,7 +42,7 @@ async def accept(desk: Desk, invitation: str, password: str) -> UserView:
         raise _no_good()
     invited = await desk.db.read(_check, secret_hash(invitation), desk.now())
     kept = await desk.passwords.hash(password, invited.name)
-    return user_view(await desk.change(_accept, secret_hash(invitation), kept))
+    return user_view(await desk.change(_accept, secret_hash(invitation), kept), desk.now())
 
 
 async def sign_up(desk: Desk, name: str, password: str) -> UserView:
@@ -48,7 +51,7 @@ async def sign_up(desk: Desk, name: str, password: str) -> UserView:
         raise _off()
     parse_account_name(name)
     kept = await desk.passwords.hash(password, name)
-    return user_view(await desk.change(_sign_up, name, kept))
+    return user_view(await desk.change(_sign_up, name, kept), desk.now())
 
 
 def _invite(tx: Tx, now: int, by: str, name: str, hashed: str) -> None:

@@ -27,13 +27,14 @@ async def create(
     parse_account_name(name)
     ends = ends_at(desk.now(), expires_in)
     kept = await desk.passwords.hash(password, name) if password is not None else None
-    return user_view(await desk.change(add, permit.actor.name, name, kept, admin, ends))
+    return user_view(await desk.change(add, permit.actor.name, name, kept, admin, ends), desk.now())
 
 
 async def page(desk: Desk, permit: AdminPermit, after: str, most: int) -> Page[UserView]:
     del permit
     found = await desk.db.scan(accounts.page, "user", after, most + 1)
-    return Page([user_view(one) for one in found[:most]], found[most - 1].name if len(found) > most else None)
+    shown = [user_view(one, desk.now()) for one in found[:most]]
+    return Page(shown, found[most - 1].name if len(found) > most else None)
 
 
 async def show(desk: Desk, identity: Identity, name: str) -> UserView:
@@ -42,7 +43,7 @@ async def show(desk: Desk, identity: Identity, name: str) -> UserView:
     if not identity.actor.admin and identity.actor.name != name:
         raise unknown("user", name)
     management.reaches(identity, name)
-    return user_view(await desk.db.scan(find_account, name, "user"))
+    return user_view(await desk.db.scan(find_account, name, "user"), desk.now())
 
 
 async def me(desk: Desk, identity: Identity) -> Me:
@@ -58,7 +59,7 @@ async def set_disabled(desk: Desk, permit: AdminPermit, name: str, *, disabled: 
 
     Raises ACCOUNT_UNKNOWN; CONFLICT for oneself and for the last administrator.
     """
-    return user_view(await desk.change(_disable, permit.actor, name, disabled))
+    return user_view(await desk.change(_disable, permit.actor, name, disabled), desk.now())
 
 
 async def set_admin(desk: Desk, permit: AdminPermit, name: str, *, admin: bool) -> UserView:
@@ -66,13 +67,23 @@ async def set_admin(desk: Desk, permit: AdminPermit, name: str, *, admin: bool) 
 
     Raises ACCOUNT_UNKNOWN; CONFLICT for oneself and for the last administrator.
     """
-    return user_view(await desk.change(_admin, permit.actor, name, admin))
+    return user_view(await desk.change(_admin, permit.actor, name, admin), desk.now())
+
+
+async def set_end(desk: Desk, permit: AdminPermit, name: str, expires_in: int) -> UserView:
+    """When a user's account ends, in seconds from now; 0 for no end.
+
+    Raises ACCOUNT_UNKNOWN, REQUEST_INVALID; CONFLICT for an end of the last administrator.
+    """
+    ends = ends_at(desk.now(), expires_in or None)
+    return user_view(await desk.change(_end, permit.actor.name, name, ends), desk.now())
 
 
 async def set_visibility(desk: Desk, identity: Identity, name: str, visibility: str) -> UserView:
     """How visible repositories are that are made below the user's name from now on."""
     permit = management.owner(identity, name)
-    return user_view(await desk.change(set_default, permit.actor.name, name, "user", parse_visibility(visibility)))
+    changed = await desk.change(set_default, permit.actor.name, name, "user", parse_visibility(visibility))
+    return user_view(changed, desk.now())
 
 
 async def set_password(desk: Desk, identity: Identity, name: str, old: str | None, new: str) -> None:
@@ -137,6 +148,15 @@ def _admin(tx: Tx, now: int, by: Actor, name: str, admin: bool) -> Account:
         _check_others(tx, now, by, account, "demote")
     accounts.set_admin(tx, account, admin)
     tell(tx, "account.admin", by.name, now, name=name, admin=admin)
+    return find_account(tx, name, "user")
+
+
+def _end(tx: Tx, now: int, by: str, name: str, ends: int | None) -> Account:
+    account = find_account(tx, name, "user")
+    if ends is not None and accounts.administrators(tx, now) == [account.id]:
+        raise RegistryError(Code.CONFLICT, f"{name} is the last administrator, who needs an account without an end")
+    accounts.set_end(tx, account, ends, now)
+    tell(tx, "account.end", by, now, name=name, ends=ends is not None)
     return find_account(tx, name, "user")
 
 

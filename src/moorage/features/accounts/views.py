@@ -28,6 +28,7 @@ class UserView:
     visibility: str
     created_at: datetime
     expires_at: datetime | None
+    expired: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +153,10 @@ def moment_or_none(at: int | None) -> datetime | None:
     return None if at is None else moment(at)
 
 
-def user_view(one: Account) -> UserView:
+def user_view(one: Account, now: int) -> UserView:
     return UserView(
         one.name, one.admin, one.disabled_at is not None, one.visibility, moment(one.created_at),
-        moment_or_none(one.expires_at),
+        moment_or_none(one.expires_at), one.expires_at is not None and one.expires_at <= now,
     )  # fmt: skip
 
 
