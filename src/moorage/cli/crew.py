@@ -21,7 +21,7 @@ from typing import Final, NoReturn
 from moorage.cli.told import told
 from moorage.db.apart import end_with
 from moorage.errors import Code, RegistryError
-from moorage.telemetry import logger
+from moorage.telemetry import finish, logger, retry
 
 READY: Final = signal.SIGUSR1
 """From a worker to its parent: it listens."""
@@ -40,6 +40,8 @@ _FIRST_PAUSE: Final = 0.1
 _REST: Final = 1.0
 """Seconds until another start is tried where the system has no room for one."""
 _LONG: Final = 3600.0
+_BEHIND: Final = 0.5
+"""Seconds until lines are tried again that the log's reader has not taken."""
 
 log: Final = logger("moorage.workers")
 
@@ -93,9 +95,10 @@ class Crew:
             raise self._error
 
     def _patience(self) -> float:
-        """Seconds until the next start is due."""
+        """Seconds until the next start is due, or the log's reader may take what it has not."""
         now = time.monotonic()
-        return max(0.0, min(self._due.values(), default=now + _LONG) - now)
+        longest = _LONG if retry() else _BEHIND
+        return max(0.0, min([now + longest, *self._due.values()]) - now)
 
     def _hear(self, number: signal.Signals | None) -> None:
         if number in _STOP:
@@ -199,6 +202,7 @@ class Crew:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            finish()
             os._exit(status)
 
 

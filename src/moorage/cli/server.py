@@ -30,6 +30,7 @@ _LARGE: Final = 1024 * 1024
 def run(loaded: "Loaded", listen: str | None) -> None:
     """Serve by the settings, at `listen` if they are not to say where."""
     settings = loaded.settings
+    sys.stdout, sys.stderr = telemetry.patient(sys.stdout), telemetry.patient(sys.stderr)
     telemetry.configure(
         settings.log.level,
         settings.log.formatter,

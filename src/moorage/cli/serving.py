@@ -19,7 +19,7 @@ from moorage.edge.server.binding import bound, bound_unix
 from moorage.edge.server.signals import STOP, run_until_signalled
 from moorage.edge.server.turns import Turns
 from moorage.errors import Code, RegistryError
-from moorage.telemetry import logger
+from moorage.telemetry import logger, retry
 
 if TYPE_CHECKING:
     from moorage.settings import Settings
@@ -30,6 +30,9 @@ log: Final = logger("moorage")
 _THREADS: Final = 8
 _OWN_FILES: Final = 100
 """File descriptors for databases, libraries and the loop."""
+_IDLE: Final = 1.0
+_BEHIND: Final = 0.05
+"""Seconds between two looks at what the log's reader has not taken: while there is nothing, and while there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ async def serve(
     watches over it, instead of serving on as half a registry.
     """
     loop = asyncio.get_running_loop()
+    writing = asyncio.ensure_future(_write_on())
     loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="bytes"))
     application = build(settings, duty)
     server = Server(
@@ -140,11 +144,18 @@ async def serve(
     )
     if debug is not None:
         debug.abort()
+    writing.cancel()
     working.cancel()
     (ended,) = await asyncio.gather(working, return_exceptions=True)
     await application.close()
     if isinstance(ended, Exception):
         raise ended
+
+
+async def _write_on() -> None:
+    """Write what is left of the log when somebody reads it again, also where nothing more happens."""
+    while True:  # noqa: ASYNC110 - it is a reader elsewhere who is waited for
+        await asyncio.sleep(_IDLE if retry() else _BEHIND)
 
 
 async def _work(application: Application) -> None:

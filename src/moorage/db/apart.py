@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Final, NoReturn, TypeVar, TypeVarTuple
 
 from moorage.errors import Code, RegistryError
+from moorage.telemetry import finish
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -72,6 +73,7 @@ def _do(parent: int, told: BinaryIO, deed: Callable[[*Ts], object], *args: *Ts) 
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        finish()
         os._exit(status)
 
 

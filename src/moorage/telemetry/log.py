@@ -9,12 +9,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
+from contextvars import Context, ContextVar
+from functools import partial
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, Final, Protocol, TextIO
 
 from moorage.telemetry.lines import Render, as_json, as_text, renderer
+from moorage.telemetry.outlet import Outlet
 from moorage.telemetry.redact import redact, redact_text
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warn": 30, "error": 40}
@@ -57,8 +59,14 @@ class _Sink:
         self.terminal = stream.isatty()
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+        self.write: Callable[[str], None] = stream.put if isinstance(stream, Outlet) else self._write
 
-    def write(self, line: str) -> None:
+    def tell_losses(self, shape: "_Shape") -> None:
+        """Have a line of that shape say how many were lost, where that may be."""
+        if isinstance(self.stream, Outlet):
+            self.stream.tell_loss = partial(_loss, shape)
+
+    def _write(self, line: str) -> None:
         try:
             self.stream.write(line + "\n")
             self.stream.flush()
@@ -115,6 +123,12 @@ def _trace(exc_info: Any) -> str:
     return "".join(traceback.format_exception(reason)).rstrip() if reason else ""
 
 
+def _loss(shape: _Shape, lost: int) -> str:
+    """The line of those that nobody read, which belongs to no request."""
+    event = {"logger": "moorage.log", "lost": lost}
+    return Context().run(shape, "warn", "nobody read the log, and lines of it are lost", event)
+
+
 class _Bridge(logging.Handler):
     """Brings the standard library's records (uvicorn, Alembic) to the same stream in the same shape."""
 
@@ -159,6 +173,7 @@ def configure(
     formatter = formatter or ("text" if sink.terminal else "json")
     render = renderer(formatter, colour=sink.terminal and not os.environ.get("NO_COLOR"))
     shape = _Shape(render, redact(fields or {}))
+    sink.tell_losses(shape)
     number = _LEVELS[level]
     _State.least, _State.shape, _State.sink = number, shape, sink
     root = logging.getLogger()
