@@ -131,6 +131,13 @@ def test_what_differs_from_docker_registry_is_said_at_the_start(config, text, wo
         assert word in notice
 
 
+def test_images_of_docker_registry_that_are_not_read_are_told(tmp_path: Path) -> None:
+    told = "has images that Docker Registry keeps there"
+    assert not any(told in one for one in load(None, environ={}, overrides={"data": str(tmp_path)}).notices)
+    (tmp_path / "docker" / "registry" / "v2" / "repositories").mkdir(parents=True)
+    assert any(told in one for one in load(None, environ={}, overrides={"data": str(tmp_path)}).notices)
+
+
 def test_settings_cannot_be_changed_and_hide_their_secrets():
     settings = Settings.model_validate(
         {

@@ -207,5 +207,10 @@ def _notices(settings: Settings, origins: Mapping[str, str]) -> Iterator[str]:
             "manifests and tags can be deleted by those who may; Docker Registry's default forbids it "
             "(storage.delete.enabled: false)"
         )
+    if not settings.ephemeral and (File(settings.blobs) / "docker" / "registry" / "v2" / "repositories").is_dir():
+        yield (
+            f"{settings.blobs} has images that Docker Registry keeps there; this version does not read them: serve "
+            "them with it at another port, and copy them over (crane copy, skopeo sync)"
+        )
     if settings.ephemeral:
         yield "storage is in memory: everything is forgotten when the registry stops"
