@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, case, delete, exists, or_, select, update
+from sqlalchemy import Integer, bindparam, case, delete, exists, or_, select, type_coerce, update
 
 from moorage.db.blobs import Blob
 from moorage.db.engine import Prepared, Tx
@@ -75,11 +75,9 @@ _BY_DIGEST = _IN_REPOSITORY.where(manifests.c.digest == bindparam("reference"))
 _NAMED: Final = ("name", "reference")
 # From the side of the damaged, which have an index of their own: few ever are.
 _OF_BLOB = exists().where(edges.c.blob_id == blob_table.c.id, edges.c.manifest_id == manifests.c.id)
-_INCOMPLETE = (
-    exists()
-    .where(blob_table.c.damaged.is_not(None), _OF_BLOB.correlate(blob_table, manifests))
-    .correlate(manifests)
-    .label("incomplete")
+_INCOMPLETE = type_coerce(
+    exists().where(blob_table.c.damaged.is_not(None), _OF_BLOB.correlate(blob_table, manifests)).correlate(manifests),
+    Integer,
 )
 _FIND_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(_INCOMPLETE), *_NAMED)
 _FIND_TAG: Final = Prepared(_TAGGED.add_columns(_INCOMPLETE), *_NAMED)
