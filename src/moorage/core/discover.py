@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar, TypeVarTuple
 
@@ -67,20 +67,37 @@ async def tag_page(registry: Registry, permit: Permit, size: int | None, after: 
 async def catalog_page(registry: Registry, permit: CatalogPermit, size: int | None, after: str, most: int) -> Page:
     """Repositories behind `after` that are visible to the permit's holder, in byte order."""
     wanted = min(CATALOG_PAGE if size is None else size, most)
-    found: list[str] = []
-    batch = wanted + 1
-    while wanted and len(found) <= wanted:
-        names = await _read(registry, batch - 1, repositories.page, after, batch)
-        found += await permit.left(names)
-        if len(names) < batch:
-            break
-        after, batch = names[-1], further(batch)
+    if not wanted:
+        return Page((), more=False, size=0)
+
+    async def look(after: str, batch: int) -> list[str]:
+        return await _read(registry, batch - 1, repositories.page, after, batch)
+
+    found = await one_more_than(wanted, after, look, str, permit.left)
     return Page(tuple(found[:wanted]), len(found) > wanted, wanted)
 
 
-def further(batch: int) -> int:
-    """How many names to look at next where most of `batch` were not to be shown: fewer and larger looks cost less."""
-    return max(batch, min(2 * batch, _LOOKED_AT))
+async def one_more_than(
+    wanted: int,
+    after: str,
+    look: Callable[[str, int], Awaitable[list[T]]],
+    name: Callable[[T], str],
+    left: Callable[[list[T]], Awaitable[list[T]]],
+) -> list[T]:
+    """What is `left` to somebody of what lies behind the name `after`: more than wanted, if there are so many.
+
+    `look` gives the next so many, which are more each time: most of those before were not to be shown, and fewer and
+    larger looks cost less.
+    """
+    found: list[T] = []
+    batch = wanted + 1
+    while len(found) <= wanted:
+        some = await look(after, batch)
+        found += await left(some)
+        if len(some) < batch:
+            break
+        after, batch = name(some[-1]), max(batch, min(2 * batch, _LOOKED_AT))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, bindparam, case, delete, or_, select, update
+from sqlalchemy import BigInteger, and_, bindparam, case, delete, or_, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import accounts, members, team_members
@@ -107,15 +107,11 @@ _ADMIN: Final = Prepared(
 _VISIBILITY: Final = Prepared(
     update(accounts).where(accounts.c.id == bindparam("account")).values(visibility=bindparam("default"))
 )
-_ANY_ADMIN: Final = Prepared(
-    select(accounts.c.id)
-    .where(
-        accounts.c.admin == 1,
-        accounts.c.disabled_at.is_(None),
-        or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
-    )
-    .order_by(accounts.c.id)
+STANDING: Final = and_(
+    accounts.c.disabled_at.is_(None), or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now"))
 )
+"""Neither disabled nor over, in statements: those whom nobody is locked out without."""
+_ANY_ADMIN: Final = Prepared(select(accounts.c.id).where(accounts.c.admin == 1, STANDING).order_by(accounts.c.id))
 _TEAMS: Final = Prepared(
     select(team_members.c.team_id).where(team_members.c.account_id == bindparam("account")).order_by("team_id")
 )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import bindparam, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, exists, func, select, update
 
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
@@ -58,13 +58,18 @@ _DAMAGE: Final = Prepared(
     "digest",
     "name",
 )
-_DAMAGED_OF: Final = Prepared(
-    # From the side of the damaged, which have an index of their own: few ever are, and every push asks.
-    select(blobs.c.digest).where(
-        blobs.c.damaged.is_not(None),
-        exists().where(edges.c.blob_id == blobs.c.id, edges.c.manifest_id == bindparam("manifest")),
-    )
-)
+
+
+def damaged_below(manifest: ColumnElement[int]) -> Select[tuple[str]]:
+    """The digests of damaged blobs that a manifest refers to, by its id.
+
+    From the side of the damaged, which have an index of their own: few ever are, and every push asks.
+    """
+    refers = exists().where(edges.c.blob_id == blobs.c.id, edges.c.manifest_id == manifest)
+    return select(blobs.c.digest).where(blobs.c.damaged.is_not(None), refers.correlate_except(edges))
+
+
+_DAMAGED_OF: Final = Prepared(damaged_below(bindparam("manifest")))
 _CONDEMN: Final = Prepared(
     update(blobs)
     .where(blobs.c.id == bindparam("blob"), blobs.c.damaged.is_(None))

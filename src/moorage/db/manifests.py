@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from sqlalchemy import Integer, bindparam, case, delete, exists, or_, select, type_coerce, update
+from sqlalchemy import Integer, bindparam, case, delete, or_, select, type_coerce, update
 
-from moorage.db.blobs import Blob
+from moorage.db.blobs import Blob, damaged_below
 from moorage.db.engine import Prepared, Tx
 from moorage.db.repositories import Repository
-from moorage.db.schema import blobs as blob_table
 from moorage.db.schema import edges, manifests, repositories, tags
 from moorage.db.statements import among, insert
 from moorage.oci.digest import Digest
@@ -73,12 +72,7 @@ _TAGGED = (
 )
 _BY_DIGEST = _IN_REPOSITORY.where(manifests.c.digest == bindparam("reference"))
 _NAMED: Final = ("name", "reference")
-# From the side of the damaged, which have an index of their own: few ever are.
-_OF_BLOB = exists().where(edges.c.blob_id == blob_table.c.id, edges.c.manifest_id == manifests.c.id)
-_INCOMPLETE = type_coerce(
-    exists().where(blob_table.c.damaged.is_not(None), _OF_BLOB.correlate(blob_table, manifests)).correlate(manifests),
-    Integer,
-)
+_INCOMPLETE = type_coerce(damaged_below(manifests.c.id).correlate(manifests).exists(), Integer)
 _FIND_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(_INCOMPLETE), *_NAMED)
 _FIND_TAG: Final = Prepared(_TAGGED.add_columns(_INCOMPLETE), *_NAMED)
 _READ_DIGEST: Final = Prepared(_BY_DIGEST.add_columns(manifests.c.content), *_NAMED)

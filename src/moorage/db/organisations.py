@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, or_, select
+from sqlalchemy import bindparam, delete, func, select
 
+from moorage.db.accounts import STANDING
 from moorage.db.engine import Prepared, Tx
 from moorage.db.schema import accounts, members, team_members, teams
 from moorage.db.statements import insert
@@ -44,8 +45,7 @@ _OTHER_OWNERS: Final = Prepared(
         members.c.role == "owner",
         members.c.account_id != bindparam("account"),
         members.c.account_id == accounts.c.id,
-        accounts.c.disabled_at.is_(None),
-        or_(accounts.c.expires_at.is_(None), accounts.c.expires_at > bindparam("now")),
+        STANDING,
     )
 )
 _REMOVE: Final = Prepared(

@@ -1,9 +1,12 @@
 """What a client is told that has to sign in: how, where, and for which scope (RFC 9110 §11, Docker's token scheme)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from moorage.access.actor import Identity
+from moorage.access.rules import Rules
 from moorage.edge.http import Request
-from moorage.errors import RegistryError
+from moorage.errors import Code, RegistryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +32,13 @@ class Challenge:
     def beside(self, request: Request) -> str:
         """The token endpoint on the host that the request was sent to; its syntax was checked with the head."""
         return f"{request.scheme}://{request.header('host') or 'localhost'}{self.path}"
+
+
+async def identified(rules: Rules, request: Request, scope: Callable[[], str] | None) -> Identity:
+    """Who is asking.  What proves nothing is refused with the scope that would be needed."""
+    try:
+        return await rules.authenticate(request.header("authorization"), request.peer, request.certificate)
+    except RegistryError as error:
+        if error.code is Code.UNAUTHORIZED and scope is not None:
+            error.detail.setdefault("scope", scope())
+        raise

@@ -46,10 +46,10 @@ class MemoryStore:
             raise RegistryError(Code.BLOB_UPLOAD_INVALID, "bytes of this upload were lost; start a new one")
 
     def open(self, key: str, start: int, stop: int, /) -> Content:
-        return bytes(memoryview(self._finished(key).data)[start:stop])
+        return bytes(memoryview(self._stored(key).data)[start:stop])
 
     def size(self, key: str, /) -> int:
-        return len(self._finished(key).data)
+        return len(self._stored(key).data)
 
     def delete(self, key: str, /) -> None:
         self._objects.pop(key, None)
@@ -67,7 +67,7 @@ class MemoryStore:
     def close(self) -> None:
         self._objects.clear()
 
-    def _finished(self, key: str) -> _Object:
+    def _stored(self, key: str) -> _Object:
         found = self._objects.get(key)
         if found is None:
             raise RegistryError(Code.BLOB_UNKNOWN, "the blob's bytes are missing from the storage")

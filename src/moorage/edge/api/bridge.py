@@ -8,7 +8,7 @@ from moorage.access.actor import Identity
 from moorage.access.scopes import API
 from moorage.edge.api.addresses import ROOT, template
 from moorage.edge.api.problems import render_problem
-from moorage.edge.challenge import Challenge
+from moorage.edge.challenge import Challenge, identified
 from moorage.edge.http import Request, Response, retry
 from moorage.edge.meter import Meter
 from moorage.errors import Code, Interrupted, RegistryError
@@ -37,26 +37,17 @@ class Api:
         await asyncio.sleep(0)  # a handler's first step is no task's, and FastAPI needs one
         request.route = ROOT
         try:
-            identity = await self._proved(request)
+            identity = await identified(self._desk.authority, request, lambda: API)
             if self._meter is not None:
                 self._meter.known(request, identity)
                 self._meter.let_in(request, identity)
             body = await _body(request)
             if request.body.length != 0:
                 # It may have taken minutes, even to say that it is empty: by now every right may have ended.
-                identity = await self._proved(request)
+                identity = await identified(self._desk.authority, request, lambda: API)
         except RegistryError as error:
             return render_problem(error, *self.further(request, error))
         return await self.answer(request, identity, body)
-
-    async def _proved(self, request: Request) -> Identity:
-        try:
-            header = request.header("authorization")
-            return await self._desk.authority.authenticate(header, request.peer, request.certificate)
-        except RegistryError as error:
-            if error.code is Code.UNAUTHORIZED:
-                error.detail.setdefault("scope", API)
-            raise
 
     async def answer(self, request: Request, identity: Identity, body: bytes) -> Response:
         """Answer somebody who has been proved already."""

@@ -15,7 +15,7 @@ from moorage.access.refusal import nobody
 from moorage.access.rules import Rules
 from moorage.access.scopes import CATALOG, needed
 from moorage.core.registry import Registry
-from moorage.edge.challenge import Challenge
+from moorage.edge.challenge import Challenge, identified
 from moorage.edge.http import STATUS, Request, Response, render, retry
 from moorage.edge.meter import Meter
 from moorage.edge.recall import recalled
@@ -199,16 +199,6 @@ class Router:
         if self._meter is not None:
             self._meter.let_in(request, identity)
         return Response(200, [("Content-Type", "application/json")], b"{}")
-
-
-async def identified(rules: Rules, request: Request, scope: Callable[[], str] | None) -> Identity:
-    """Who is asking.  What proves nothing is refused with the scope that would be needed."""
-    try:
-        return await rules.authenticate(request.header("authorization"), request.peer, request.certificate)
-    except RegistryError as error:
-        if error.code is Code.UNAUTHORIZED and scope is not None:
-            error.detail.setdefault("scope", scope())
-        raise
 
 
 _SANDBOX: Final = ("Content-Security-Policy", "default-src 'none'; sandbox")

@@ -2,9 +2,9 @@
 
 from typing import Final
 
+from moorage.core.registry import SECOND
 from moorage.errors import Code, RegistryError
 
-_SECOND: Final = 1_000_000
 _LONGEST: Final = 100 * 365 * 24 * 3600
 
 
@@ -20,10 +20,10 @@ def ends_at(now: int, seconds: int | None, longest: int | None = None) -> int | 
         raise RegistryError(
             Code.REQUEST_INVALID, f"a life of {seconds} seconds cannot be given: it would be over, or never end"
         )
-    if longest is not None and seconds * _SECOND > longest:
+    if longest is not None and seconds * SECOND > longest:
         raise RegistryError(
             Code.REQUEST_INVALID,
-            f"tokens live {longest // _SECOND} seconds here at the most (accounts.tokenlife); ask for less",
-            most=longest // _SECOND,
+            f"tokens live {longest // SECOND} seconds here at the most (accounts.tokenlife); ask for less",
+            most=longest // SECOND,
         )
-    return now + seconds * _SECOND
+    return now + seconds * SECOND

@@ -5,7 +5,7 @@ from moorage.access.action import Action
 from moorage.access.actor import Identity
 from moorage.access.permit import Permit
 from moorage.core import delete
-from moorage.core.discover import further
+from moorage.core.discover import one_more_than
 from moorage.db import events
 from moorage.db import repositories as rows
 from moorage.db.engine import Tx
@@ -18,15 +18,15 @@ from moorage.oci.names import RepositoryName
 async def page(desk: Desk, identity: Identity, owner: str, after: str, most: int) -> Page[RepositoryView]:
     """Those that the actor may see; of one owner, or of all (empty)."""
     management.signed_in(identity)
-    found: list[rows.Shown] = []
-    batch = most + 1
-    while len(found) <= most:
-        some = await desk.db.scan(rows.shown_page, owner, after, batch)
-        seen = set(await desk.authority.visible(identity, [RepositoryName.parse(one.name) for one in some]))
-        found += [one for one in some if RepositoryName.parse(one.name) in seen]
-        if len(some) < batch:
-            break
-        after, batch = some[-1].name, further(batch)
+
+    async def look(after: str, batch: int) -> list[rows.Shown]:
+        return await desk.db.scan(rows.shown_page, owner, after, batch)
+
+    async def left(some: list[rows.Shown]) -> list[rows.Shown]:
+        names = {RepositoryName.parse(one.name): one for one in some}
+        return [names[name] for name in await desk.authority.visible(identity, list(names))]
+
+    found = await one_more_than(most, after, look, lambda one: one.name, left)
     entries = [RepositoryView(one.name, one.owner, one.visibility, moment(one.created_at)) for one in found[:most]]
     return Page(entries, entries[-1].name if len(found) > most else None)
 

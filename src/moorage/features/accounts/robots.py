@@ -5,6 +5,7 @@ from typing import Final
 from moorage.access.permit import OwnerPermit
 from moorage.access.roles import actions_text, parse_actions
 from moorage.access.secrets import new_secret
+from moorage.core.registry import SECOND
 from moorage.db import accounts, grants, tokens
 from moorage.db.accounts import Account
 from moorage.db.engine import Tx
@@ -17,7 +18,6 @@ from moorage.features.accounts.views import NewToken, Page, RobotView, TokenView
 from moorage.oci.names import shown
 from moorage.oci.pattern import Pattern
 
-_SECOND: Final = 1_000_000
 _LONGEST_GRACE: Final = 30 * 24 * 3600
 _MOST_RULES: Final = 100
 
@@ -66,7 +66,7 @@ async def rotate(desk: Desk, permit: OwnerPermit, name: str, grace: int = 0, exp
         raise RegistryError(Code.REQUEST_INVALID, f"the grace is 0 to {_LONGEST_GRACE} seconds")
     ends = ends_at(desk.now(), expires_in, desk.token_life)
     secret = new_secret("robot")
-    return NewToken(await desk.change(_rotate, permit, name, secret.hash, grace * _SECOND, ends), secret.text)
+    return NewToken(await desk.change(_rotate, permit, name, secret.hash, grace * SECOND, ends), secret.text)
 
 
 async def set_disabled(desk: Desk, permit: OwnerPermit, name: str, *, disabled: bool) -> RobotView:
@@ -143,7 +143,7 @@ def _rotate(tx: Tx, now: int, permit: OwnerPermit, name: str, hashed: str, grace
             tokens.remove(tx, one.id)
     number = str(max((int(one.name) for one in present if one.name.isdigit()), default=0) + 1)
     made = issue(tx, now, robot, number, "robot", hashed, None, ends)
-    tell(tx, "robot.rotated", permit.actor.name, now, name=name, token=made.id, grace=grace // _SECOND)
+    tell(tx, "robot.rotated", permit.actor.name, now, name=name, token=made.id, grace=grace // SECOND)
     return made
 
 

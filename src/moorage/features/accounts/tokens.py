@@ -8,6 +8,7 @@ from moorage.access.credentials import FOREVER
 from moorage.access.limits import Limit
 from moorage.access.permit import PersonalPermit
 from moorage.access.secrets import new_secret
+from moorage.core.registry import SECOND
 from moorage.db import tokens
 from moorage.db.accounts import Account
 from moorage.db.engine import Tx
@@ -21,7 +22,6 @@ _MOST: Final = 100
 """Tokens of one account, the expired ones not counted, and scopes of one token."""
 
 _LONGEST_NAME: Final = 64
-_SECOND: Final = 1_000_000
 
 Scopes = list[str]
 """`pattern:actions` each, as in `acme/*:pull,push`."""
@@ -87,9 +87,9 @@ def _ends(desk: Desk, permit: PersonalPermit, expires_in: int | None) -> int | N
     """When a new token ends: where nothing is asked for, with what it is made with.  Raises REQUEST_INVALID."""
     now = desk.now()
     ends = ends_at(now, expires_in, desk.token_life)
-    if permit.lends == FOREVER or (ends is not None and ends <= permit.lends * _SECOND):
+    if permit.lends == FOREVER or (ends is not None and ends <= permit.lends * SECOND):
         return ends
-    left = int(permit.lends - now / _SECOND)
+    left = int(permit.lends - now / SECOND)
     if expires_in is not None or left < 1:
         raise RegistryError(
             Code.REQUEST_INVALID,
@@ -97,7 +97,7 @@ def _ends(desk: Desk, permit: PersonalPermit, expires_in: int | None) -> int | N
             "or sign in with what lasts longer",
             most=max(left, 0),
         )
-    return round(permit.lends * _SECOND)
+    return round(permit.lends * SECOND)
 
 
 def _check_name(name: str) -> None:

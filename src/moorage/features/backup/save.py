@@ -78,10 +78,10 @@ def save(db: Database, store: BlobStore, folder: Path, *, keep_old: bool, progre
 def _save(db: Database, store: BlobStore, folder: Path, keep_old: bool, progress: Progress) -> Saved:
     at = datetime.now(UTC)
     file = folder / f"moorage-{at:%Y%m%dT%H%M%S%f}Z.db"
-    with record.draft(file) as made:
+    with record.draft(file) as made, _before(folder) as before:
         snapshot.save(db, made)
-        lost = _mend(made, folder)
-        with snapshot.opened(made) as tx, _before(folder) as before:
+        lost = _mend(made, before)
+        with snapshot.opened(made) as tx:
             found, schema = rows.counts(tx), revision(tx) or ""
             taken = _take(store, folder, tx, before, progress)
         made.replace(file)
@@ -102,7 +102,7 @@ def _save(db: Database, store: BlobStore, folder: Path, keep_old: bool, progress
     return Saved(kept, taken.did["linked"], taken.did["copied"], taken.added, taken.did["kept"], removed)
 
 
-def _mend(made: Path, folder: Path) -> list[str]:
+def _mend(made: Path, before: Tx | None) -> list[str]:
     """Give damaged blobs that live in their row the bytes that it has in the last backup, where those are sound.
 
     What stays damaged, and is in a repository, is returned: its digests.
@@ -110,9 +110,8 @@ def _mend(made: Path, folder: Path) -> list[str]:
     with snapshot.opened(made) as tx:
         rotten = rows.rotten(tx)
         sound = _sound(tx, rotten.keys())
-    with _before(folder) as before:
-        if before is not None:
-            sound |= _sound(before, rotten.keys() - sound.keys())
+    if before is not None:
+        sound |= _sound(before, rotten.keys() - sound.keys())
     if sound:
         snapshot.change(made, rows.mend, sound)
     return [digest for digest, linked in rotten.items() if linked and digest not in sound]
