@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
+from moorage.db import writer
 from moorage.db.ballast import Ballast
 from moorage.db.engine import Database, Tx, open_database
 from moorage.db.link import Link
@@ -22,7 +23,7 @@ from moorage.db.turnstile import Turnstile
 from moorage.db.writer import MOST
 from moorage.errors import Code, RegistryError
 from tests.conftest import tool
-from tests.promises.test_database import create, kept, note, notes, standing
+from tests.promises.test_database import create, fail, kept, note, notes, standing, stop_here
 
 
 @pytest.fixture
@@ -111,6 +112,152 @@ async def test_an_undurable_write_ends_in_its_first_step_where_nobody_else_write
         db.write(note, 1, durable=False).send(None)
     assert ended.value.value == 1
     assert db.read_now(kept) == {1}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the disk takes to sync, it is quick enough."""
+    monkeypatch.setattr(writer, "BRISK", 60)
+
+
+def thread_of(tx: Tx, number: int) -> str:
+    note(tx, number)
+    return threading.current_thread().name
+
+
+async def test_brief_writes_change_no_thread_while_the_disk_is_quick(quick: None, db: Database) -> None:
+    loop = threading.current_thread().name
+    assert [await db.write(thread_of, number, brief=True) for number in (1, 2)] == [loop, loop]
+    assert await db.write(thread_of, 3) == "moorage-writer", "who knows how long that takes?"
+    with standing(db) as go:
+        waiting = asyncio.ensure_future(db.write(thread_of, 4, brief=True))
+        await asyncio.sleep(0.05)
+        go.set()
+        assert await waiting == "moorage-writer"
+    assert await db.read(kept) == {0, 1, 2, 3, 4}
+
+
+async def test_only_a_disk_that_is_known_to_be_quick_holds_up_the_loop(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, commit, slow = threading.current_thread().name, Link.commit, 0.0
+
+    def committed(link: Link) -> None:
+        time.sleep(slow)
+        commit(link)
+
+    monkeypatch.setattr(Link, "commit", committed)
+    monkeypatch.setattr(writer, "BRISK", 0.1)
+    monkeypatch.setattr(writer, "_UNKNOWN", 0.8)
+    opened = open_database(str(db.url), patience=5)
+    try:
+        numbers = iter(range(1, 1000))
+        at_first = [await opened.write(thread_of, next(numbers), brief=True) for _ in range(40)]
+        assert at_first[0] == "moorage-writer"
+        assert at_first[-1] == loop
+        slow = 1.0
+        assert await opened.write(thread_of, next(numbers), brief=True) == loop
+        slow = 0.0
+        assert await opened.write(thread_of, next(numbers), brief=True) == "moorage-writer"
+        again = [await opened.write(thread_of, next(numbers), brief=True) for _ in range(40)]
+        assert again[-1] == loop
+    finally:
+        await opened.close()
+
+
+async def test_brief_writes_of_one_turn_share_their_commit(
+    quick: None, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits, commit = list[str](), Link.commit
+    monkeypatch.setattr(Link, "commit", lambda link: (commits.append(threading.current_thread().name), commit(link)))
+    asked = [db.write(note, number, brief=True) for number in range(2, 12)]
+    refused = db.write(fail, 1, ValueError("no"), brief=True)
+    *done, error = await asyncio.gather(*asked, refused, return_exceptions=True)
+    assert done == list(range(2, 12))
+    assert isinstance(error, ValueError)
+    assert commits == [threading.current_thread().name]
+    assert await db.read(kept) == set(range(2, 12))
+    assert len(await asyncio.gather(*(db.write(note, number, brief=True) for number in range(20, 100)))) == 80
+    assert set(commits[1:]) == {"moorage-writer"}, "the loop stood still for a crowd"
+
+
+async def test_a_turn_whose_loop_was_closed_holds_up_nobody(quick: None, db: Database) -> None:
+    def abandoned() -> None:
+        loop = asyncio.new_event_loop()
+        loop.call_soon(loop.stop)
+        waiting = loop.create_task(db.write(note, 1, brief=True))
+        loop.run_forever()
+        waiting.cancel()
+        loop.close()
+
+    await asyncio.to_thread(abandoned)
+    assert await asyncio.wait_for(db.write(note, 2, brief=True), 10) == 2
+
+
+async def test_a_disk_that_fails_a_write_on_the_spot_is_mended_by_the_thread(
+    quick: None, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await db.write(thread_of, 1, brief=True) == threading.current_thread().name
+    commit, failed = Link.commit, list[str]()
+
+    def failing(link: Link) -> None:
+        if not failed:
+            failed.append(threading.current_thread().name)
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise error
+        commit(link)
+
+    mended, mend = list[bool](), db._mend  # type: ignore[attr-defined]
+    monkeypatch.setattr(Link, "commit", failing)
+    monkeypatch.setattr(db._writer, "_mend", lambda link: (mended.append(True), mend(link)))  # type: ignore[attr-defined]
+    assert await db.write(thread_of, 2, brief=True) == "moorage-writer"
+    assert failed == [threading.current_thread().name]
+    assert mended == [True], "a commit was synced above what may be a hole"
+    assert await db.write(thread_of, 3, brief=True) == threading.current_thread().name
+    assert await db.read(kept) == {1, 2, 3}
+
+
+async def test_the_loop_reads_what_was_written_beside_it(quick: None, db: Database, url: str) -> None:
+    """It reads through the connection that it writes through, which has pages of its own."""
+    await db.write(note, 1, brief=True)
+    beside = sqlite3.connect(url.removeprefix("sqlite:///"))
+    beside.execute("INSERT INTO notes VALUES (2, '')")
+    beside.commit()
+    beside.close()
+    assert await db.read(kept) == {1, 2}
+    db.write_now(note, 3)
+    assert await db.read(kept) == {1, 2, 3}
+    await asyncio.to_thread(db.write_now, note, 4)
+    assert await db.read(kept) == {1, 2, 3, 4}
+
+
+async def test_the_loop_reads_nothing_that_a_thread_has_not_committed(db: Database) -> None:
+    await db.write(note, 1, durable=False)
+    reached, go = threading.Event(), threading.Event()
+    beside = threading.Thread(
+        target=lambda: db.write_now(stop_here, 2, reached, go, durable=False)  # on the spot as well
+    )
+    beside.start()
+    try:
+        assert reached.wait(30)
+        assert await db.read(kept) == {1}
+    finally:
+        go.set()
+        beside.join(30)
+    assert await db.read(kept) == {1, 2}
+
+
+async def test_a_connection_that_fails_a_read_of_the_loop_is_opened_anew(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await db.write(note, 1, durable=False)
+    lent = db._writer.lend()  # type: ignore[attr-defined]
+    lent.used.release()
+    lent.tx.driver.close()
+    assert await db.read(kept) == {1}
+    assert await db.write(note, 2, durable=False) == 2
+    assert await db.read(kept) == {1, 2}
 
 
 async def test_an_undurable_write_waits_in_the_queue_while_somebody_writes(db: Database, url: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import missing, tool
 from tests.faults import report
+from tests.faults.mutants import ON_THE_SPOT
 from tests.faults.server import Launcher, launcher
 
 
@@ -18,6 +19,13 @@ from tests.faults.server import Launcher, launcher
 def registries() -> Iterator[Launcher]:
     """Starts registries quickly, for all tests of this worker."""
     with launcher() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def quick_registries() -> Iterator[Launcher]:
+    """The same, of registries that write on the spot whatever is brief, as they do where the disk is quick."""
+    with launcher(ON_THE_SPOT) as opened:
         yield opened
 
 

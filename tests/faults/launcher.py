@@ -1,4 +1,4 @@
-"""Starts registries that need not be imported anew: `python -m tests.faults.launcher [MUTANT]`.
+"""Starts registries that need not be imported anew: `python -m tests.faults.launcher [VARIANT]`.
 
 Every start forks this process, which has imported the program and run nothing of it, and runs the command in the
 child as `python -m moorage` would.  It takes one JSON object a line and answers each with one:
@@ -43,9 +43,9 @@ def main() -> None:
     for name in USED:
         importlib.import_module(name)
     if len(sys.argv) > 1:
-        from tests.faults.mutants import MUTANTS
+        from tests.faults.mutants import variant
 
-        MUTANTS[sys.argv[1]].apply()
+        variant(sys.argv[1]).apply()
     gc.freeze()
     for line in sys.stdin:
         order = json.loads(line)

@@ -80,6 +80,33 @@ def _answer_before_commit() -> None:
     writer.Writer._commit = commit  # type: ignore[method-assign]
 
 
+def _answer_on_the_spot_before_commit() -> None:
+    from moorage.db import writer
+    from moorage.db.link import Link
+
+    def write(self: Any) -> None:
+        members, self._gathered = self._gathered, []
+        link = self._ready_on_the_spot()
+        link.begin(durable=True)
+        for member in members:
+            member.settle(*writer._run(link, member.fn, member.args, alone=False))
+            member.deliver()
+        loop = members[0].loop
+        loop.call_soon(loop.call_soon, late, link)  # a turn behind those who now answer
+
+    def late(link: Link) -> None:
+        if link.open:
+            link.commit()
+
+    def next_one(link: Link, *, durable: bool) -> None:
+        late(link)
+        begin(link, durable=durable)
+
+    begin, Link.begin = Link.begin, next_one  # type: ignore[method-assign]
+    writer.Writer._write_gathered = write  # type: ignore[method-assign]
+    _on_the_spot()
+
+
 def _row_before_bytes() -> None:
     from moorage.core import upload
     from moorage.storage.filesystem import FilesystemStore
@@ -219,6 +246,7 @@ MUTANTS = {
     "no-folder-sync": Mutant("a blob's name is not synced", _no_folder_sync),
     "synchronous-normal": Mutant("SQLite commits with synchronous=NORMAL", _synchronous_normal),
     "answer-before-commit": Mutant("the answer leaves before the commit", _answer_before_commit),
+    "answer-on-the-spot": Mutant("the answer leaves before a commit on the spot", _answer_on_the_spot_before_commit),
     "row-before-bytes": Mutant("a blob's row is written before its bytes", _row_before_bytes),
     "unlinked-before-the-row": Mutant("the collector removes bytes before their row is gone", _unlinked_before_the_row),
     "key-reused": Mutant("a storage key is the digest, so that it comes back after a deletion", _key_reused),
@@ -226,6 +254,21 @@ MUTANTS = {
     "failed-sync-ignored": Mutant("a sync that failed is taken for one that succeeded", _failed_sync_ignored),
     "state-trusted": Mutant("a saved hash goes on although its bytes were lost", _state_trusted),
 }
+
+
+ON_THE_SPOT = "on-the-spot"
+"""The name of a registry that is not broken at all: it takes every disk for a quick one, from the first write on."""
+
+
+def variant(name: str) -> Mutant:
+    """A mutant, or what is none."""
+    return Mutant("brief writes are done on the loop", _on_the_spot) if name == ON_THE_SPOT else MUTANTS[name]
+
+
+def _on_the_spot() -> None:
+    from moorage.db import writer
+
+    writer.BRISK = 60  # type: ignore[misc]
 
 
 def main() -> None:

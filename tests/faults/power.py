@@ -47,6 +47,11 @@ class Cuts:
     """Files that the strict disk took away."""
     verdict: Verdict = field(default_factory=Verdict)
 
+    def add(self, later: "Cuts") -> None:
+        self.cuts += later.cuts
+        self.lost = later.lost
+        self.verdict.add(later.verdict)
+
 
 @dataclass
 class Machine:

@@ -201,10 +201,10 @@ class Launcher:
     Those that still live at its end are killed.
     """
 
-    def __init__(self, mutant: str | None = None) -> None:
+    def __init__(self, variant: str | None = None) -> None:
         self._started: list[Running] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.launcher", *([mutant] if mutant else [])],
+            [sys.executable, "-m", "tests.faults.launcher", *([variant] if variant else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -250,8 +250,8 @@ class Launcher:
 
 
 @contextmanager
-def launcher(mutant: str | None = None) -> Iterator[Launcher]:
-    opened = Launcher(mutant)
+def launcher(variant: str | None = None) -> Iterator[Launcher]:
+    opened = Launcher(variant)
     try:
         yield opened
     finally:

@@ -60,6 +60,7 @@ HUNTS: dict[str, tuple[Hunt, str]] = {
     "no-folder-sync": (by_cuts("strict"), "O1"),
     "synchronous-normal": (by_cuts("same"), "O1"),
     "answer-before-commit": (by_points("manifest", "pwrite64"), "O1"),
+    "answer-on-the-spot": (by_points("manifest", "pwrite64"), "O1"),
     "row-before-bytes": (by_points("blob in one request"), "O4"),
     # Every fourth: the transaction in question writes more often than that.
     "unlinked-before-the-row": (by_points("collect", "pwrite64", every=4), "O4"),

@@ -16,7 +16,7 @@ from moorage.oci.names import Tag
 async def tag(registry: Registry, permit: Permit, name: Tag, only_if: Precondition = ALWAYS) -> None:
     """Take a tag away; the manifest stays.  Raises MANIFEST_UNKNOWN, or NAME_UNKNOWN without even the repository."""
     _check(registry, permit)
-    await registry.db.write(_tag, registry, permit, name, only_if)
+    await registry.db.write(_tag, registry, permit, name, only_if, brief=True)
 
 
 async def manifest(registry: Registry, permit: Permit, digest: Digest, only_if: Precondition = ALWAYS) -> None:

@@ -106,7 +106,7 @@ async def blob_head(registry: Registry, permit: Permit, digest: Digest) -> Linke
         raise _damaged(digest)
     if linked.leased_until < registry.now() + registry.policy.lease // 2:
         try:
-            kept = await registry.db.write(_renew, registry, linked)
+            kept = await registry.db.write(_renew, registry, linked, brief=True)
         except RegistryError as error:
             logger(__name__).warning("a lease was not renewed", digest=str(digest), error=error.message)
             kept = False

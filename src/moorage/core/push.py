@@ -24,6 +24,9 @@ from moorage.oci.names import Reference, Tag
 _LARGE: Final = 64 * 1024
 """A larger manifest is parsed in a thread."""
 
+_BRIEF: Final = 16 * 1024
+"""A larger manifest refers to more than is written down in the time of a read."""
+
 _PARSER: Final = ThreadPoolExecutor(1, "moorage-parse")
 """One at a time: parsing never lets go of the interpreter, so more would only take more memory at once."""
 
@@ -97,7 +100,8 @@ async def manifest(
     else:
         parsed = _parse(policy, content, content_type)
     act = PushManifest(digest, parsed, len(content), wanted)
-    await registry.db.write(_put, registry, permit, act, content, reference, only_if)
+    brief = len(content) <= _BRIEF
+    await registry.db.write(_put, registry, permit, act, content, reference, only_if, brief=brief)
     return Pushed(digest, parsed.subject.digest if parsed.subject else None, wanted)
 
 

@@ -151,7 +151,7 @@ async def mount(registry: Registry, permit: Permit, source: Permit, digest: Dige
     room.for_rows(registry)
     if not await _has(registry, source.repository, digest):
         return False
-    return await registry.db.write(_mount, registry, permit, source.repository, digest)
+    return await registry.db.write(_mount, registry, permit, source.repository, digest, brief=True)
 
 
 async def holders(registry: Registry, permit: Permit, digest: Digest) -> list[RepositoryName]:
@@ -291,7 +291,7 @@ async def _finish(registry: Registry, permit: Permit, upload: Upload, digest: Di
     tried: _Tried | None = None
     while True:
         try:
-            await registry.db.write(_name, registry, permit, upload, digest, session, tried)
+            await registry.db.write(_name, registry, permit, upload, digest, session, tried, brief=True)
         except _UntriedError as copy:
             tried = copy.blob.key, lost(registry, copy.blob)
         else:

@@ -45,12 +45,13 @@ class Database(ABC):
         """Larger reads: in a thread, all statements on one snapshot."""
 
     @abstractmethod
-    async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
+    async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True, brief: bool = False) -> T:
         """Run `fn` in a transaction; the result comes after its COMMIT.
 
         `durable` waits for the disk.  Without it, the newest writes may be lost in a power cut (never torn, nor
-        out of order): for what only makes a client start over.  If the awaiting task is cancelled, the write may
-        still happen.
+        out of order): for what only makes a client start over; it must be as bounded as a read.  `brief` says of a
+        durable one that it is: on SQLite it may then be done on the calling thread, as long as the disk is quick to
+        sync.  If the awaiting task is cancelled, the write may still happen.
         """
 
     @abstractmethod

@@ -49,6 +49,7 @@ class Link:
             self._raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
         self._raw.execute("BEGIN IMMEDIATE")
+        self.tx.remember(None)
 
     def begin_snapshot(self) -> None:
         self.tx.remember(None)
@@ -56,7 +57,7 @@ class Link:
 
     def never_wait(self) -> None:
         """For small writes: fail at once where somebody else has the lock, leave the log's pages to others."""
-        for pragma in ("busy_timeout=0", "wal_autocheckpoint=0", "cache_size=-1024"):
+        for pragma in ("busy_timeout=0", "wal_autocheckpoint=0"):
             self._raw.execute(f"PRAGMA {pragma}")
 
     @property
@@ -66,6 +67,7 @@ class Link:
 
     def commit(self) -> None:
         self._raw.execute("COMMIT")
+        self.tx.remember(self._memory)
 
     def roll_back(self) -> None:
         if self._raw.in_transaction:

@@ -105,7 +105,8 @@ class PostgreSQL(Database):
     async def scan(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
         return await self._long.run(self.scan_now, fn, *args)
 
-    async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
+    async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True, brief: bool = False) -> T:
+        del brief  # nothing is done on the loop's thread
         return await self._short.run(self._write, fn, args, durable)
 
     def read_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:

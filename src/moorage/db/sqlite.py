@@ -101,21 +101,42 @@ class SQLite(Database):
         )
         self._readers: dict[int, Link] = {}
         self._threads = Threads("moorage-scan", _SCANS, _QUEUED_SCAN)
-        self._writer = Writer(lambda: Link(self._engine), self._turnstile, patience, self._ballast, self._mend)
+        self._writer = Writer(
+            lambda: Link(self._engine),
+            lambda: Link(self._engine, remembers=self._path),
+            self._turnstile,
+            patience,
+            self._ballast,
+            self._mend,
+        )
         self._closed = False
 
     async def read(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
-        return self.read_now(fn, *args)
+        link = self._writer.lend()
+        if link is None:
+            return self.read_now(fn, *args)
+        try:
+            return fn(link.tx, *args)
+        except (sqlite3.Error, DBAPIError):
+            self._writer.distrust()
+        finally:
+            link.tx.close_results()
+            link.used.release()
+        return self.read_now(fn, *args)  # which finds out what is wrong, or that it has passed
 
     async def scan(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:
         return await self._threads.run(self.scan_now, fn, *args)
 
-    async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True) -> T:
+    async def write(self, fn: Callable[[Tx, *Ts], T], *args: *Ts, durable: bool = True, brief: bool = False) -> T:
         if not durable and (done := self._writer.write_at_once(fn, *args)) is not None:
             return done[0]
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._writer.submit(Member(fn, args, durable, future, loop))
+        member = Member(fn, args, durable, future, loop)
+        if brief and durable:
+            self._writer.gather(member)
+        else:
+            self._writer.submit(member)
         return await future
 
     def read_now(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> T:

@@ -2,8 +2,10 @@
 
     callers ──► queue ──► turn · BEGIN IMMEDIATE · SAVEPOINT a … RELEASE · SAVEPOINT b … RELEASE · COMMIT ──► callers
 
-A write that need not reach the disk is done where it is asked for, as long as nobody else is writing: two changes of
-threads would cost several times what it does.
+A brief write is done on the spot, where it is asked for, as long as nobody else is writing: two changes of threads
+would cost several times what it does, and the connection that the event loop reads through has its pages already.
+Where it has to reach the disk, the event loop stands still meanwhile: so that is done only while syncs have been quick
+of late, and those asked for in the same turn of the loop share one (decision 11).
 
 Each member of several stands in its own savepoint, so that one that fails takes nobody with it.  Some failures end the
 whole transaction all the same (a full disk, an I/O error, a failed COMMIT): then every member runs again,
@@ -13,7 +15,7 @@ alone; on a full disk the ballast is dropped first.  No result leaves before its
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,14 +35,29 @@ Ts = TypeVarTuple("Ts")
 MOST: Final = 128
 """The most members of one group: bounds how long the first waits for the last."""
 
+_FEW: Final = 16
+"""The most members of a group that the event loop stands still for."""
+
 _IN_A_ROW: Final = 256
 """After so many writes on the spot the thread has the next, for it alone moves the log's pages to the file."""
+
+BRISK: Final = 0.001
+"""Seconds: while durable COMMITs take no longer, by the mean of the last ones, the event loop stands still for them."""
+
+_UNKNOWN: Final = 0.008
+"""Seconds that they are taken for before they have been seen."""
+
+_LAST: Final = 8
+"""How many COMMITs the mean is of, about: the newest has one such share of it."""
 
 _LEAST_PATIENCE: Final = 0.1
 """Seconds that even a group which has queued too long may wait for its turn."""
 
 
 Mend = Callable[[Link], None]
+
+Write = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A write function and its arguments."""
 
 Outcome = tuple[Any, BaseException | None]
 """What a write function gave, or what it raised."""
@@ -60,6 +77,9 @@ class Member:
     error: BaseException | None = None
     settled: bool = False
     """Whether `value` or `error` is final: its COMMIT has succeeded, or it has failed for good."""
+
+    def settle(self, value: Any, error: BaseException | None) -> None:
+        self.value, self.error, self.settled = value, error, True
 
     def fail(self, error: BaseException) -> None:
         if isinstance(error, RegistryError):  # one instance for each: a shared one would grow everyone's traceback
@@ -86,10 +106,19 @@ class Writer:
     """The writing thread of one Database, started by its first write."""
 
     def __init__(
-        self, connect: Callable[[], Link], turnstile: Turnstile, patience: float, ballast: Ballast, mend: Mend
+        self,
+        connect: Callable[[], Link],
+        connect_both_ways: Callable[[], Link],
+        turnstile: Turnstile,
+        patience: float,
+        ballast: Ballast,
+        mend: Mend,
     ) -> None:
-        """`mend` is called with a fresh connection after an I/O error, before anything more is written."""
+        """`connect_both_ways` gives what is read through too; `mend` is called with a fresh connection after an I/O
+        error, before anything more is written.
+        """
         self._connect = connect
+        self._connect_both_ways = connect_both_ways
         self._turnstile = turnstile
         self._patience = patience
         self._ballast = ballast
@@ -100,7 +129,13 @@ class Writer:
         self._writing = threading.Lock()
         """Held by whoever writes: the thread, or a caller on the spot."""
         self._spot: Link | None = None
-        """What callers write through."""
+        """What callers write through, and the event loop reads."""
+        self._spot_broken = False
+        """Whether it has to be opened anew."""
+        self._gathered: list[Member] = []
+        """Who has asked in this turn of the loop."""
+        self._pace = _UNKNOWN
+        """Seconds that a durable COMMIT has taken of late, with its sync."""
         self._in_a_row = 0
         self._caller: int | None = None
         """The thread that is writing on the spot."""
@@ -119,12 +154,55 @@ class Writer:
                 self._thread.start()
             self._queue.put(member)
 
+    def gather(self, member: Member) -> None:
+        """Write a durable member on its loop, together with the others of this turn of it, or queue it.
+
+        Called on that loop.  Raises UNAVAILABLE once closed.
+        """
+        loop = member.loop
+        if self._pace > BRISK or loop is None:
+            self.submit(member)
+            return
+        if not self._gathered or self._gathered[0].loop is not loop:  # that loop was closed before its turn ended
+            loop.call_soon(self._write_gathered)
+        self._gathered.append(member)
+
+    def _write_gathered(self) -> None:
+        members, self._gathered = self._gathered, []
+        done = None
+        if len(members) <= _FEW:
+            with suppress(Exception):  # the thread will find it too, and name it
+                done = self._try_at_once([(member.fn, member.args) for member in members], durable=True)
+        if done is None:
+            self._submit_all(members)
+            return
+        for member, outcome in zip(members, done, strict=True):
+            member.settle(*outcome)
+            member.deliver()
+
+    def _submit_all(self, members: list[Member]) -> None:
+        for member in members:
+            try:
+                self.submit(member)
+            except RegistryError as closed:
+                member.fail(closed)
+                member.deliver()
+
     def write_at_once(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> tuple[T] | None:
         """Do an undurable write on the calling thread if nobody else writes: no lock is waited for, nothing is synced.
 
         None where the queue has to have it: somebody is writing, or something is wrong that takes time to mend.
         Raises what `fn` raises.
         """
+        done = self._try_at_once([(fn, args)], durable=False)
+        if done is None:
+            return None
+        ((value, error),) = done
+        if error is not None:
+            raise error
+        return (value,)
+
+    def _try_at_once(self, group: Sequence[Write], *, durable: bool) -> list[Outcome] | None:
         if self._in_a_row >= _IN_A_ROW or not self._writing.acquire(blocking=False):
             return None
         try:
@@ -132,18 +210,29 @@ class Writer:
                 return None
             self._caller = threading.get_ident()
             try:
-                done = self._commit_on_the_spot(fn, args)
+                return self._commit_on_the_spot(group, durable=durable)
             finally:
                 self._caller = None
                 self._turnstile.leave()
         finally:
             self._writing.release()
-        if done is None:
+
+    def lend(self) -> Link | None:
+        """What is written through on the spot, for a read: it has the pages of what it wrote.
+
+        The caller has its `used` then, and releases that.  None where there is none, or somebody is writing through it.
+        """
+        link = self._spot
+        if link is None or self._spot_broken or self._caller is not None or not link.used.acquire(blocking=False):
             return None
-        value, error = done
-        if error is not None:
-            raise error
-        return (value,)
+        if link is not self._spot:  # closed meanwhile
+            link.used.release()
+            return None
+        return link
+
+    def distrust(self) -> None:
+        """Have what `lend` gave opened anew before it is used again."""
+        self._spot_broken = True
 
     def is_this_thread(self) -> bool:
         """Whether the calling thread is in the middle of a write."""
@@ -158,9 +247,7 @@ class Writer:
         if self._thread is not None:
             self._thread.join()
         with self._writing:
-            if self._spot is not None:
-                self._spot.close()
-                self._spot = None
+            self._abandon_spot()
 
     def _work(self) -> None:
         ended = False
@@ -207,7 +294,8 @@ class Writer:
         """
         try:
             link = self._ready()
-            link.begin(durable=any(member.durable for member in members))
+            durable = any(member.durable for member in members)
+            link.begin(durable=durable)
         except BaseException as error:
             self._abandon(error)
             raise
@@ -215,7 +303,7 @@ class Writer:
             for member in members:
                 member.value, member.error = _run(link, member.fn, member.args, alone=len(members) == 1)
             if link.open:  # it is not where the only member failed
-                link.commit()
+                self._end(link, durable=durable)
         except BaseException as error:  # noqa: BLE001 - it is delivered, or everyone runs again
             self._abandon(error)
             relieved = is_full(error) and self._ballast.drop()
@@ -226,26 +314,47 @@ class Writer:
             member.settled = True
         return True
 
-    def _commit_on_the_spot(self, fn: Callable[..., Any], args: tuple[Any, ...]) -> Outcome | None:
-        """Write one; None if that failed for a reason of the database's, which the thread will find and name."""
+    def _commit_on_the_spot(self, group: Sequence[Write], *, durable: bool) -> list[Outcome] | None:
+        """Write them; None if that failed for a reason of the database's, which the thread will find and name."""
         try:
-            if self._spot is None:
-                self._spot = self._connect()
-                self._spot.never_wait()
-            self._spot.begin(durable=False)
-            done = _run(self._spot, fn, args, alone=True)
-            if self._spot.open:  # it is not where the member failed
-                self._spot.commit()
+            link = self._ready_on_the_spot()
+            with link.used:
+                link.begin(durable=durable)
+                done = [_run(link, fn, args, alone=len(group) == 1) for fn, args in group]
+                if link.open:  # it is not where the only member failed
+                    self._end(link, durable=durable)
         except BaseException as error:
             self._doubtful = self._doubtful or is_io_error(error)
-            if self._spot is not None:
-                self._spot.close()
-                self._spot = None
+            self._abandon_spot()
             if not isinstance(error, Exception):
                 raise
             return None  # it happens again in the thread, or it was passing
         self._in_a_row += 1
         return done
+
+    def _end(self, link: Link, *, durable: bool) -> None:
+        """COMMIT, and see how long a durable one takes."""
+        if not durable:
+            link.commit()
+            return
+        begun = time.perf_counter()
+        link.commit()
+        self._pace += (time.perf_counter() - begun - self._pace) / _LAST
+
+    def _ready_on_the_spot(self) -> Link:
+        if self._spot_broken:
+            self._abandon_spot()
+        if self._spot is None:
+            self._spot = self._connect_both_ways()
+            self._spot.never_wait()
+            self._spot_broken = False
+        return self._spot
+
+    def _abandon_spot(self) -> None:
+        """Close it, when whoever reads through it has done so."""
+        if self._spot is not None:
+            self._spot.close_from_elsewhere()
+            self._spot = None
 
     def _ready(self) -> Link:
         if self._link is None:
