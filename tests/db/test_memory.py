@@ -20,6 +20,8 @@ from moorage.db.engine import Database, Prepared, Tx, open_database
 words = Table("words", MetaData(), Column("id", Integer, primary_key=True), Column("word", Text))
 WORD = Prepared(select(words.c.word).where(words.c.id == bindparam("id")), "id")
 
+RENAME = Prepared(words.update().where(words.c.id == bindparam("number")).values(word=bindparam("said")))
+
 
 def word(tx: Tx, number: int) -> str | None:
     row = WORD.row(tx, number)
@@ -51,6 +53,30 @@ def file(tmp_path: Path, sqlite_statements: list[str]) -> Iterator[File]:
     yield opened
     opened.other.close()
     opened.db.close_now()
+
+
+async def test_a_write_on_the_spot_sees_itself_and_so_does_who_reads_behind_it(file: File) -> None:
+    """The event loop reads through the connection that it writes through: what that remembers is of no transaction."""
+
+    def rename(tx: Tx, said: str) -> str | None:
+        word(tx, 1)
+        RENAME.run(tx, number=1, said=said)
+        return word(tx, 1)
+
+    def fail(tx: Tx) -> None:
+        rename(tx, "nothing")
+        raise ValueError
+
+    file.says(1, "one")
+    for said in ("two", "three"):
+        assert await file.db.write(rename, said, durable=False) == said
+        assert [await file.db.read(word, 1) for _ in range(4)] == [said] * 4
+        file.seen.clear()
+        assert await file.db.read(word, 1) == said
+        assert file.seen == [], "the loop does not remember what it reads"
+        with pytest.raises(ValueError):
+            await file.db.write(fail, durable=False)
+        assert await file.db.read(word, 1) == said
 
 
 def test_what_is_asked_for_again_takes_no_statement_until_somebody_commits(file: File) -> None:

@@ -256,7 +256,11 @@ async def test_a_connection_that_fails_a_read_of_the_loop_is_opened_anew(
     lent.used.release()
     lent.tx.driver.close()
     assert await db.read(kept) == {1}
+    assert db._writer.lend() is None  # type: ignore[attr-defined]
     assert await db.write(note, 2, durable=False) == 2
+    lent = db._writer.lend()  # type: ignore[attr-defined]
+    assert lent is not None
+    lent.used.release()
     assert await db.read(kept) == {1, 2}
 
 

@@ -328,7 +328,7 @@ class Purge(Quiet):
     def act(self, scene: Scene) -> bool:
         rows.change(
             scene.place,
-            "UPDATE uploads SET touched_at = 0 WHERE finished IS NULL",
+            "UPDATE uploads SET started_at = 0, touched_at = 0 WHERE finished IS NULL",
             "UPDATE jobs SET leased_until = 0, due_at = 0 WHERE name = 'uploadpurging'",
         )
         until = time.monotonic() + 20

@@ -285,7 +285,7 @@ def grow_old(place: Place) -> None:
         "UPDATE trash_manifests SET purge_after = 0",
         "UPDATE trash_tags SET purge_after = 0",
         "UPDATE trash_blobs SET purge_after = 0",
-        "UPDATE uploads SET touched_at = 0",
+        "UPDATE uploads SET started_at = 0, touched_at = 0",
         "UPDATE jobs SET leased_until = 0, due_at = 0",
     )
     for one in rows.files(place).values():

@@ -81,12 +81,6 @@ _ADD: Final = Prepared(
         "content",
     )
 )
-_STALE: Final = Prepared(
-    select(uploads.c.id, uploads.c.repository)
-    .where(uploads.c.touched_at < bindparam("before"))
-    .order_by(uploads.c.touched_at)
-    .limit(bindparam("most"))
-)
 
 
 def _columns(upload: Upload, now: int) -> dict[str, object]:
@@ -142,8 +136,3 @@ def advance(tx: Tx, upload: Upload, now: int) -> Upload | None:
 def remove(tx: Tx, identity: str) -> bool:
     """False where it is gone, or was finished meanwhile: then its bytes are a blob's."""
     return bool(_DELETE.run(tx, upload=identity))
-
-
-def stale(tx: Tx, before: int, most: int) -> list[tuple[str, RepositoryName]]:
-    """Uploads that nobody has touched since `before`."""
-    return [(row[0], RepositoryName.parse(row[1])) for row in _STALE.all(tx, before=before, most=most)]

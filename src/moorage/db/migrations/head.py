@@ -2,4 +2,4 @@
 
 from typing import Final
 
-HEAD: Final[str | None] = "0004"
+HEAD: Final[str | None] = "0005"

@@ -39,7 +39,8 @@ from moorage.oci.digest import Digest
 
 def abandoned(tx: Tx, before: int) -> int:
     """How many uploads nobody has touched since `before`."""
-    left = select(func.count()).where(uploads.c.finished.is_(None), uploads.c.touched_at < before)
+    old = (uploads.c.started_at < before, uploads.c.touched_at < before)
+    left = select(func.count()).where(uploads.c.finished.is_(None), *old)
     return int(tx.execute(left).scalar_one())
 
 
@@ -47,7 +48,9 @@ def purge_uploads(tx: Tx, before: int, finished_before: int, now: int, most: int
     """Forget uploads that nobody touched since `before`; their bytes go to the trash."""
     done = uploads.c.finished.is_not(None)
     stale = (done & (uploads.c.touched_at < finished_before)) | (~done & (uploads.c.touched_at < before))
-    found = tx.execute(select(uploads.c.id, uploads.c.digest, uploads.c.finished).where(stale).limit(most)).fetchall()
+    old = uploads.c.started_at < max(before, finished_before)  # which has an index
+    columns = (uploads.c.id, uploads.c.digest, uploads.c.finished)
+    found = tx.execute(select(*columns).where(old, stale).limit(most)).fetchall()
     for row in found:
         gone = tx.execute(delete(uploads).where(uploads.c.id == row.id, stale)).rowcount
         if gone and row.finished is None:
