@@ -84,12 +84,13 @@ def _answer_on_the_spot_before_commit() -> None:
     from moorage.db import writer
     from moorage.db.link import Link
 
-    def write(self: Any) -> None:
-        members, self._gathered = self._gathered, []
+    def write(self: Any, members: list[Any]) -> None:
+        self._gathered = []
         link = self._ready_on_the_spot()
         link.begin(durable=True)
         for member in members:
-            member.settle(*writer._run(link, member.fn, member.args, alone=False))
+            member.value, member.error = writer._run(link, member.fn, member.args, alone=False)
+            member.settled = True
             member.deliver()
         loop = members[0].loop
         loop.call_soon(loop.call_soon, late, link)  # a turn behind those who now answer

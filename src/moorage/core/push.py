@@ -24,8 +24,8 @@ from moorage.oci.names import Reference, Tag
 _LARGE: Final = 64 * 1024
 """A larger manifest is parsed in a thread."""
 
-_BRIEF: Final = 16 * 1024
-"""A larger manifest refers to more than is written down in the time of a read."""
+_BRIEF: Final = 8 * 1024
+"""A larger manifest refers to more than can be written down in a moment; and so do more tags than one."""
 
 _PARSER: Final = ThreadPoolExecutor(1, "moorage-parse")
 """One at a time: parsing never lets go of the interpreter, so more would only take more memory at once."""
@@ -100,7 +100,7 @@ async def manifest(
     else:
         parsed = _parse(policy, content, content_type)
     act = PushManifest(digest, parsed, len(content), wanted)
-    brief = len(content) <= _BRIEF
+    brief = len(content) <= _BRIEF and len(wanted) <= 1
     await registry.db.write(_put, registry, permit, act, content, reference, only_if, brief=brief)
     return Pushed(digest, parsed.subject.digest if parsed.subject else None, wanted)
 

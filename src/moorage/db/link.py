@@ -37,6 +37,7 @@ class Link:
         assert isinstance(raw, sqlite3.Connection)
         self._raw = raw
         self._durable: bool | None = None
+        self._changes = 0
         self._memory = memory.of(remembers) if remembers else None
         self.tx = Tx("sqlite", self.connection, raw)
         self.tx.remember(self._memory)
@@ -49,6 +50,7 @@ class Link:
             self._raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
         self._raw.execute("BEGIN IMMEDIATE")
+        self._changes = self._raw.total_changes
         self.tx.remember(None)
 
     def begin_snapshot(self) -> None:
@@ -64,6 +66,16 @@ class Link:
     def open(self) -> bool:
         """Whether a transaction has begun and not ended."""
         return self._raw.in_transaction
+
+    @property
+    def changes(self) -> int:
+        """How many rows were changed through this connection, ever."""
+        return self._raw.total_changes
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether this transaction has changed a row: there is nothing to sync otherwise."""
+        return self._raw.total_changes != self._changes
 
     def commit(self) -> None:
         self._raw.execute("COMMIT")

@@ -116,9 +116,15 @@ class SQLite(Database):
         if link is None:
             return self.read_now(fn, *args)
         try:
-            return fn(link.tx, *args)
+            before = link.changes
+            found = fn(link.tx, *args)
+            written = link.changes != before
         except (sqlite3.Error, DBAPIError):
             self._writer.distrust()
+        else:
+            if written:  # a reader's own connection would have refused it
+                raise RuntimeError("a function that is to read has written")
+            return found
         finally:
             link.tx.close_results()
             link.used.release()

@@ -15,9 +15,10 @@ alone; on a full disk the ballast is dropped first.  No result leaves before its
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar, TypeVarTuple
@@ -35,7 +36,7 @@ Ts = TypeVarTuple("Ts")
 MOST: Final = 128
 """The most members of one group: bounds how long the first waits for the last."""
 
-_FEW: Final = 16
+_FEW: Final = 8
 """The most members of a group that the event loop stands still for."""
 
 _IN_A_ROW: Final = 256
@@ -56,9 +57,6 @@ _LEAST_PATIENCE: Final = 0.1
 
 Mend = Callable[[Link], None]
 
-Write = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A write function and its arguments."""
-
 Outcome = tuple[Any, BaseException | None]
 """What a write function gave, or what it raised."""
 
@@ -70,16 +68,14 @@ class Member:
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     durable: bool
-    future: "Future[Any] | asyncio.Future[Any]"
+    future: "Future[Any] | asyncio.Future[Any] | None" = None
+    """None where nobody waits: it is written where it is asked for."""
     loop: asyncio.AbstractEventLoop | None = None
     since: float = field(default_factory=time.monotonic)
     value: Any = None
     error: BaseException | None = None
     settled: bool = False
     """Whether `value` or `error` is final: its COMMIT has succeeded, or it has failed for good."""
-
-    def settle(self, value: Any, error: BaseException | None) -> None:
-        self.value, self.error, self.settled = value, error, True
 
     def fail(self, error: BaseException) -> None:
         if isinstance(error, RegistryError):  # one instance for each: a shared one would grow everyone's traceback
@@ -90,7 +86,7 @@ class Member:
         self.settled = True
 
     def deliver(self) -> None:
-        if self.future.done():  # its task was cancelled
+        if self.future is None or self.future.done():  # its task was cancelled
             return
         if not self.settled:
             self.fail(RuntimeError("a write was neither committed nor refused"))
@@ -163,30 +159,32 @@ class Writer:
         if self._pace > BRISK or loop is None:
             self.submit(member)
             return
-        if not self._gathered or self._gathered[0].loop is not loop:  # that loop was closed before its turn ended
-            loop.call_soon(self._write_gathered)
-        self._gathered.append(member)
+        gathered = self._gathered
+        if not gathered or gathered[0].loop is not loop:  # each loop writes what was gathered on it
+            gathered = self._gathered = []
+            loop.call_soon(self._write_gathered, gathered, context=Context())
+        gathered.append(member)
 
-    def _write_gathered(self) -> None:
-        members, self._gathered = self._gathered, []
-        done = None
-        if len(members) <= _FEW:
-            with suppress(Exception):  # the thread will find it too, and name it
-                done = self._try_at_once([(member.fn, member.args) for member in members], durable=True)
-        if done is None:
-            self._submit_all(members)
-            return
-        for member, outcome in zip(members, done, strict=True):
-            member.settle(*outcome)
-            member.deliver()
+    def _write_gathered(self, members: list[Member]) -> None:
+        if self._gathered is members:
+            self._gathered = []
+        try:
+            if len(members) <= _FEW:
+                with suppress(Exception):  # the thread will find it too, and name it
+                    self._try_at_once(members, durable=True)
+        finally:
+            for member in members:
+                if not member.settled:
+                    self._submit_or_fail(member)
+                if member.settled:
+                    with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+                        member.deliver()
 
-    def _submit_all(self, members: list[Member]) -> None:
-        for member in members:
-            try:
-                self.submit(member)
-            except RegistryError as closed:
-                member.fail(closed)
-                member.deliver()
+    def _submit_or_fail(self, member: Member) -> None:
+        try:
+            self.submit(member)
+        except RegistryError as closed:
+            member.fail(closed)
 
     def write_at_once(self, fn: Callable[[Tx, *Ts], T], *args: *Ts) -> tuple[T] | None:
         """Do an undurable write on the calling thread if nobody else writes: no lock is waited for, nothing is synced.
@@ -194,23 +192,24 @@ class Writer:
         None where the queue has to have it: somebody is writing, or something is wrong that takes time to mend.
         Raises what `fn` raises.
         """
-        done = self._try_at_once([(fn, args)], durable=False)
-        if done is None:
+        member = Member(fn, args, durable=False)
+        self._try_at_once([member], durable=False)
+        if not member.settled:
             return None
-        ((value, error),) = done
-        if error is not None:
-            raise error
-        return (value,)
+        if member.error is not None:
+            raise member.error
+        return (member.value,)
 
-    def _try_at_once(self, group: Sequence[Write], *, durable: bool) -> list[Outcome] | None:
+    def _try_at_once(self, members: list[Member], *, durable: bool) -> None:
+        """Settle them all on the spot, or none."""
         if self._in_a_row >= _IN_A_ROW or not self._writing.acquire(blocking=False):
-            return None
+            return
         try:
             if self._closed or self._doubtful or not self._turnstile.take_at_once():
-                return None
+                return
             self._caller = threading.get_ident()
             try:
-                return self._commit_on_the_spot(group, durable=durable)
+                self._commit_on_the_spot(members, durable=durable)
             finally:
                 self._caller = None
                 self._turnstile.leave()
@@ -314,32 +313,34 @@ class Writer:
             member.settled = True
         return True
 
-    def _commit_on_the_spot(self, group: Sequence[Write], *, durable: bool) -> list[Outcome] | None:
-        """Write them; None if that failed for a reason of the database's, which the thread will find and name."""
+    def _commit_on_the_spot(self, members: list[Member], *, durable: bool) -> None:
+        """Write them; nobody is settled if that failed for a reason of the database's, which the thread will name."""
         try:
             link = self._ready_on_the_spot()
             with link.used:
                 link.begin(durable=durable)
-                done = [_run(link, fn, args, alone=len(group) == 1) for fn, args in group]
+                for member in members:
+                    member.value, member.error = _run(link, member.fn, member.args, alone=len(members) == 1)
                 if link.open:  # it is not where the only member failed
                     self._end(link, durable=durable)
         except BaseException as error:
             self._doubtful = self._doubtful or is_io_error(error)
+            self._pace = max(self._pace, _UNKNOWN) if durable else self._pace
             self._abandon_spot()
             if not isinstance(error, Exception):
                 raise
-            return None  # it happens again in the thread, or it was passing
-        self._in_a_row += 1
-        return done
+            return  # it happens again in the thread, or it was passing
+        for member in members:
+            member.settled = True
+        self._in_a_row += len(members)
 
     def _end(self, link: Link, *, durable: bool) -> None:
-        """COMMIT, and see how long a durable one takes."""
-        if not durable:
-            link.commit()
-            return
+        """COMMIT, and see how long it takes to sync something."""
+        counts = durable and link.has_changed
         begun = time.perf_counter()
         link.commit()
-        self._pace += (time.perf_counter() - begun - self._pace) / _LAST
+        if counts:
+            self._pace += (time.perf_counter() - begun - self._pace) / _LAST
 
     def _ready_on_the_spot(self) -> Link:
         if self._spot_broken:
@@ -352,9 +353,9 @@ class Writer:
 
     def _abandon_spot(self) -> None:
         """Close it, when whoever reads through it has done so."""
-        if self._spot is not None:
-            self._spot.close_from_elsewhere()
-            self._spot = None
+        link, self._spot = self._spot, None
+        if link is not None:
+            link.close_from_elsewhere()
 
     def _ready(self) -> Link:
         if self._link is None:

@@ -87,7 +87,7 @@ def purger(registry: Registry, windows: Windows, *, dry: bool = False) -> Job:
         now = await _now(registry, windows)
         before = now - windows.upload_age
         if dry:
-            log.info("abandoned uploads would be removed", uploads=await registry.db.scan(rows.abandoned, before))
+            log.info("abandoned uploads would be removed", uploads=await registry.db.scan(rows.abandoned, before, now))
             return False
         return await registry.db.write(rows.purge_uploads, before, now - _ANSWER_AGAIN, now, _BATCH) >= _BATCH
 

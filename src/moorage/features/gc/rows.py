@@ -37,10 +37,14 @@ from moorage.db.tx import Dialect
 from moorage.oci.digest import Digest
 
 
-def abandoned(tx: Tx, before: int) -> int:
+def _begun(before: int, now: int) -> ColumnElement[bool]:
+    """Which uploads may have been touched before `before`, by the index: a clock may have run ahead when they began."""
+    return (uploads.c.started_at < before) | (uploads.c.started_at > now)
+
+
+def abandoned(tx: Tx, before: int, now: int) -> int:
     """How many uploads nobody has touched since `before`."""
-    old = (uploads.c.started_at < before, uploads.c.touched_at < before)
-    left = select(func.count()).where(uploads.c.finished.is_(None), *old)
+    left = select(func.count()).where(uploads.c.finished.is_(None), _begun(before, now), uploads.c.touched_at < before)
     return int(tx.execute(left).scalar_one())
 
 
@@ -48,9 +52,9 @@ def purge_uploads(tx: Tx, before: int, finished_before: int, now: int, most: int
     """Forget uploads that nobody touched since `before`; their bytes go to the trash."""
     done = uploads.c.finished.is_not(None)
     stale = (done & (uploads.c.touched_at < finished_before)) | (~done & (uploads.c.touched_at < before))
-    old = uploads.c.started_at < max(before, finished_before)  # which has an index
+    begun = _begun(max(before, finished_before), now)
     columns = (uploads.c.id, uploads.c.digest, uploads.c.finished)
-    found = tx.execute(select(*columns).where(old, stale).limit(most)).fetchall()
+    found = tx.execute(select(*columns).where(begun, stale).limit(most)).fetchall()
     for row in found:
         gone = tx.execute(delete(uploads).where(uploads.c.id == row.id, stale)).rowcount
         if gone and row.finished is None:
