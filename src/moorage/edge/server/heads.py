@@ -2,10 +2,14 @@
 
 The parser is fed up to the end of a header and no further: bodies are framed by us, so it is always known
 where the next request begins, and a pipelined one is not even parsed before its turn.
+
+A client sends the same fields with each of its requests.  Those that came before, byte for byte, are what they were:
+of such a head only the first line is read.
 """
 
 import asyncio
-from typing import Final, cast
+import re
+from typing import Final, NamedTuple, cast
 
 import httptools
 from uvicorn.config import Config
@@ -49,6 +53,24 @@ _NAMES: Final = 512
 _NAME: Final = 64
 """Only so long a name is remembered, in bytes."""
 _lower_names: dict[bytes, str] = {}
+
+_LINE: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*) HTTP/1\.1\r\n")
+"""First lines in which the parser finds nothing that depends on the fields, or they on it."""
+
+_KNOWN: Final = 256
+_KNOWN_BYTES: Final = 2048
+"""Only so many sets of fields are remembered, and only such of so many bytes."""
+
+
+class _Fields(NamedTuple):
+    """What the parser made of the fields of an HTTP/1.1 request."""
+
+    all: tuple[Header, ...]
+    noted: dict[str, list[str]]
+    wants_keep_alive: bool
+
+
+_known: dict[bytes, _Fields] = {}
 
 
 class _Wiring:
@@ -94,6 +116,29 @@ class HeadReader(HttpToolsProtocol):
 
         Raises REQUEST_INVALID and HEADERS_TOO_LARGE; then nothing more can be read from this connection.
         """
+        if self._read:  # this goes on with a head, whatever it looks like
+            return self._parse(data)
+        line = _LINE.match(data)
+        end = data.find(_END, line.end() - 2) + len(_END) if line else 0
+        if line is None or not len(_END) <= end <= self._header_bytes:
+            return self._parse(data)
+        written = data[line.end() : end]
+        fields = _known.get(written)
+        if fields is None:
+            rest = self._parse(data)
+            self._remember(written)
+            return rest
+        self.method, self.url, self.version = line[1].decode("ascii"), line[2], "1.1"
+        self.fields, self.noted, self.wants_keep_alive = list(fields.all), fields.noted, fields.wants_keep_alive
+        return data[end:]
+
+    def _remember(self, written: bytes) -> None:
+        if len(written) <= _KNOWN_BYTES:
+            if len(_known) == _KNOWN:
+                _known.clear()
+            _known[written] = _Fields(tuple(self.fields), self.noted, self.wants_keep_alive)
+
+    def _parse(self, data: bytes) -> bytes | None:
         if self._stale:
             self._stale = False
             self.parser = httptools.HttpRequestParser(self)
