@@ -136,4 +136,25 @@ def test_fields_that_never_come_again_take_bounded_memory(loop: asyncio.Abstract
     assert len(heads._known) <= 256
     heads._known.clear()
     reader.read_head(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 3000 + b"\r\n\r\n")
+    reader.read_head(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X:\r\n" * 40 + b"\r\n")
     assert not heads._known
+
+
+@pytest.mark.parametrize(
+    ("field", "remembered"),
+    [
+        (b"Authorization: Bearer abc", True),
+        (b"Content-Length: 0", True),
+        (b"Authorization: Basic bm90OmEtc2VjcmV0", False),
+        (b"Authorization: Bearer a\r\nauthorization:basic bm90OmEtc2VjcmV0", False),
+        (b"Content-Length: 1024", False),
+        (b"X-Request-Id: 1", False),
+        (b"Connection: close", False),
+    ],
+)
+def test_no_password_and_nothing_that_comes_once_is_remembered(
+    loop: asyncio.AbstractEventLoop, field: bytes, remembered: bool
+) -> None:
+    heads._known.clear()
+    read(loop, b"PUT / HTTP/1.1\r\nHost: a\r\n" + field + b"\r\n\r\n")
+    assert bool(heads._known) is remembered

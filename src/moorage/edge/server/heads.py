@@ -4,7 +4,8 @@ The parser is fed up to the end of a header and no further: bodies are framed by
 where the next request begins, and a pipelined one is not even parsed before its turn.
 
 A client sends the same fields with each of its requests.  Those that came before, byte for byte, are what they were:
-of such a head only the first line is read.
+of such a head only the first line is read.  Passwords are not among what is remembered: how long an answer takes would
+tell whether somebody had used one.
 """
 
 import asyncio
@@ -59,15 +60,18 @@ _LINE: Final = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[!$%&'()*+,./0-9
 
 _KNOWN: Final = 256
 _KNOWN_BYTES: Final = 2048
-"""Only so many sets of fields are remembered, and only such of so many bytes."""
+_KNOWN_FIELDS: Final = 32
+"""Only so many sets of fields are remembered, and only such of so many bytes and fields: 2 MB at worst."""
+
+
+_EMPTY: Final = ["0"]
 
 
 class _Fields(NamedTuple):
-    """What the parser made of the fields of an HTTP/1.1 request."""
+    """What the parser made of the fields of an HTTP/1.1 request that keeps its connection."""
 
     all: tuple[Header, ...]
     noted: dict[str, list[str]]
-    wants_keep_alive: bool
 
 
 _known: dict[bytes, _Fields] = {}
@@ -129,14 +133,24 @@ class HeadReader(HttpToolsProtocol):
             self._remember(written)
             return rest
         self.method, self.url, self.version = line[1].decode("ascii"), line[2], "1.1"
-        self.fields, self.noted, self.wants_keep_alive = list(fields.all), fields.noted, fields.wants_keep_alive
+        self.fields, self.noted, self.wants_keep_alive = list(fields.all), fields.noted, True
         return data[end:]
 
     def _remember(self, written: bytes) -> None:
-        if len(written) <= _KNOWN_BYTES:
-            if len(_known) == _KNOWN:
+        if len(written) <= _KNOWN_BYTES and len(self.fields) <= _KNOWN_FIELDS and self._may_come_again():
+            if len(_known) >= _KNOWN:
                 _known.clear()
-            _known[written] = _Fields(tuple(self.fields), self.noted, self.wants_keep_alive)
+            _known[written] = _Fields(tuple(self.fields), self.noted)
+
+    def _may_come_again(self) -> bool:
+        """Whether these may be the fields of many requests, on a connection that goes on, and hold no password."""
+        noted = self.noted
+        return (
+            self.wants_keep_alive
+            and "x-request-id" not in noted
+            and noted.get("content-length", _EMPTY) == _EMPTY
+            and all(key != "authorization" or text[:7].lower() == "bearer " for key, text in self.fields)
+        )
 
     def _parse(self, data: bytes) -> bytes | None:
         if self._stale:
