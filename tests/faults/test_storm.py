@@ -11,7 +11,7 @@ from tests.faults.storm import storm
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(7200 if LONG else 900)]
 
-KILLS = 500 if LONG else 50
+KILLS = 500 if LONG else 45
 
 SLOWER = 8.0
 """How many times as long as a usual start the slowest of a hundred after a kill may take: 3 s where that takes 0.4."""
