@@ -50,7 +50,7 @@ class Link:
             self._raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self._durable = durable
         self._raw.execute("BEGIN IMMEDIATE")
-        self._changes = self._raw.total_changes
+        self._changes = self.changes
         self.tx.remember(None)
 
     def begin_snapshot(self) -> None:
@@ -75,7 +75,7 @@ class Link:
     @property
     def has_changed(self) -> bool:
         """Whether this transaction has changed a row: there is nothing to sync otherwise."""
-        return self._raw.total_changes != self._changes
+        return self.changes != self._changes
 
     def commit(self) -> None:
         self._raw.execute("COMMIT")

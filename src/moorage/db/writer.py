@@ -299,18 +299,13 @@ class Writer:
             self._abandon(error)
             raise
         try:
-            for member in members:
-                member.value, member.error = _run(link, member.fn, member.args, alone=len(members) == 1)
-            if link.open:  # it is not where the only member failed
-                self._end(link, durable=durable)
+            self._write(link, members, durable=durable)
         except BaseException as error:  # noqa: BLE001 - it is delivered, or everyone runs again
             self._abandon(error)
             relieved = is_full(error) and self._ballast.drop()
             if len(members) == 1 and not relieved:
                 members[0].fail(named(error))
             return False
-        for member in members:
-            member.settled = True
         return True
 
     def _commit_on_the_spot(self, members: list[Member], *, durable: bool) -> None:
@@ -319,10 +314,7 @@ class Writer:
             link = self._ready_on_the_spot()
             with link.used:
                 link.begin(durable=durable)
-                for member in members:
-                    member.value, member.error = _run(link, member.fn, member.args, alone=len(members) == 1)
-                if link.open:  # it is not where the only member failed
-                    self._end(link, durable=durable)
+                self._write(link, members, durable=durable)
         except BaseException as error:
             self._doubtful = self._doubtful or is_io_error(error)
             self._pace = max(self._pace, _UNKNOWN) if durable else self._pace
@@ -330,9 +322,16 @@ class Writer:
             if not isinstance(error, Exception):
                 raise
             return  # it happens again in the thread, or it was passing
+        self._in_a_row += len(members)
+
+    def _write(self, link: Link, members: list[Member], *, durable: bool) -> None:
+        """Run them in the transaction that has begun, COMMIT and settle them.  Raises what ended it otherwise."""
+        for member in members:
+            member.value, member.error = _run(link, member.fn, member.args, alone=len(members) == 1)
+        if link.open:  # it is not where the only member failed
+            self._end(link, durable=durable)
         for member in members:
             member.settled = True
-        self._in_a_row += len(members)
 
     def _end(self, link: Link, *, durable: bool) -> None:
         """COMMIT, and see how long it takes to sync something."""
