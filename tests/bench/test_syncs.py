@@ -8,6 +8,7 @@ import pytest
 from bench.calls import counting
 from bench.content import new_image
 from bench.servers import PEERS, Server, start
+from bench.workloads.durability import sync_first
 from bench.workloads.verbs import push_image
 from tests.conftest import tool
 
@@ -34,7 +35,7 @@ def test_an_image_costs_no_more_syncs_than_its_201s_need(tmp_path: Path, size: i
     tool("strace")
     server = start(US, tmp_path / "server")
     try:
-        syncs(server, 1024)  # the first write of all makes the log file's name durable
+        sync_first(server)
         assert syncs(server, size) == most
     finally:
         server.discard()
