@@ -3,12 +3,13 @@
 Every start forks this process, which has imported the program and run nothing of it, and runs the command in the
 child as `python -m moorage` would.  It takes one JSON object a line and answers each with one:
 
-    {"arguments": […], "environment": {…}, "log": path, "held": bool, "apart": bool}   →  {"pid": 17}
+    {"arguments": […], "environment": {…}, "log": path, "held": bool, "apart": bool, "lone": bool}   →  {"pid": 17}
     {"wait": 17}                                                                       →  {"status": -9}
 
 A child that is `held` stops itself before it has done anything, so that strace can take hold of it; with `apart` that
 process does which it forks for the migration.  Its threads have their names in the kernel too: the crash points tell
-them apart by these.
+them apart by these.  Pools of one that is `lone` have one thread each: which of several takes a piece of work, and
+whether there are several at all, is chance.
 """
 
 import gc
@@ -18,7 +19,9 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 USED = (
     "alembic.command",
@@ -82,6 +85,8 @@ def _be_registry(order: dict[str, object]) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
         if order["apart"]:
             _hold_migration()
+        if order["lone"]:
+            _one_thread_each()
         _name_threads()
         from moorage.cli.main import run
 
@@ -107,6 +112,16 @@ def _hold_migration() -> None:
         return migrate(url)
 
     app._migrate = held
+
+
+def _one_thread_each() -> None:
+    make = ThreadPoolExecutor.__init__
+
+    def make_lone(self: ThreadPoolExecutor, *arguments: Any, **named: Any) -> None:
+        make(self, *arguments, **named)
+        self._max_workers = 1
+
+    ThreadPoolExecutor.__init__ = make_lone  # type: ignore[method-assign]
 
 
 def _name_threads() -> None:

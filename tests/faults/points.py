@@ -36,9 +36,6 @@ MUTATING = (
 AFTER = 0.1
 """Seconds for what a registry does after its answer."""
 
-SURVEYS = 3
-"""How often a survey is tried."""
-
 MOST = 400
 """More points than this of one call of one thread mean that something never ends."""
 
@@ -174,14 +171,7 @@ def visit(
     _up(launcher, scene).kill()
     running = _up(launcher, scene)
     try:
-        for _ in range(SURVEYS):
-            if found := _survey(running, scene, act):
-                break
-            running.kill()
-            running = _up(launcher, scene)
-        else:
-            raise AssertionError("the act made threads of its own each time")
-        for name, call in found:
+        for name, call in _survey(running, scene, act):
             number = 0
             while not (only and call not in only) and not (until_wrong and points.verdict.violations):
                 number += every
@@ -206,7 +196,7 @@ def visit(
 
 
 def _up(launcher: Launcher, scene: Scene) -> Running:
-    running = scene.running = launcher.start(scene.place)
+    running = scene.running = launcher.start(scene.place, lone=True)
     running.until_ready()
     history = History(scene.path, "points")
     history.event("ready")
@@ -222,10 +212,7 @@ def _up(launcher: Launcher, scene: Scene) -> Running:
 
 
 def _survey(running: Running, scene: Scene, act: Act) -> list[tuple[str, str]]:
-    """Which thread makes which calls: all that there are, seen in one act that nobody disturbs.
-
-    Nothing where the act made a thread of its own, as a pool does whose last is not back at its queue yet.
-    """
+    """Which thread makes which calls: all that there are, seen in one act that nobody disturbs."""
     scene.begin()
     act.prepare(scene)
     names = {thread: name for name, thread in running.threads().items()}
@@ -234,8 +221,7 @@ def _survey(running: Running, scene: Scene, act: Act) -> list[tuple[str, str]]:
         time.sleep(AFTER)
     made = calls(trace)
     assert made, "strace saw nothing"
-    if not {thread for thread, _ in made} <= names.keys():
-        return []
+    assert {thread for thread, _ in made} <= names.keys(), "the act made a thread that no other attempt may have"
     return sorted((names[thread], call) for thread, call in made)
 
 

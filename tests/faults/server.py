@@ -211,10 +211,13 @@ class Launcher:
             cwd=ROOT,
         )
 
-    def start(self, place: Place, *, held: bool = False, apart: bool = False, **further: str) -> Running:
+    def start(
+        self, place: Place, *, held: bool = False, apart: bool = False, lone: bool = False, **further: str
+    ) -> Running:
         """Start a registry; does not wait until it is ready.
 
-        One that is `held` waits for SIGCONT, and with `apart` its migration does.
+        One that is `held` waits for SIGCONT, and with `apart` its migration does.  Pools of one that is `lone` have
+        one thread each.
         """
         order = {
             "arguments": place.arguments,
@@ -222,6 +225,7 @@ class Launcher:
             "log": str(place.output),
             "held": held,
             "apart": apart,
+            "lone": lone,
         }
         pid = int(self._ask(order)["pid"])
         running = Running(pid, place, lambda: int(self._ask({"wait": pid})["status"]))
