@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from moorage.app import open_registry
-from moorage.cli.data import Data
+from moorage.cli.data import Data, bytes_in_words
 from moorage.cli.told import told
 from moorage.features.integrity.fsck import Finding, Told, check
 from moorage.features.integrity.settle import Then
@@ -94,7 +94,9 @@ def _summary(totals: dict[str, int], *, repair: bool) -> str:
 def _progress() -> Iterator[Told]:
     """Shows how far the pass has come, on standard error: a bar on a terminal, a line now and then elsewhere."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        lines = _Lines()
+        yield lines
+        lines.end()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -108,15 +110,26 @@ def _progress() -> Iterator[Told]:
 
 
 class _Lines:
+    """How far each part has come now and then, and at its end."""
+
     def __init__(self) -> None:
-        self._part, self._last = "", 0.0
+        self._part, self._last, self._unsaid = "", 0.0, ""
 
     def __call__(self, part: str, done: int, total: int | None) -> None:
         now = time.monotonic()
-        if part == self._part and now - self._last < _PATIENCE:
-            return
-        self._part, self._last = part, now
-        print(f"{part}: {_amount(part, done, total)}", file=sys.stderr, flush=True)
+        if part != self._part:
+            self.end()
+            self._part, self._last = part, now
+        self._unsaid = f"{part}: {_amount(done, total)}"
+        # Of what has no total, nobody knows how long it takes until there is something to say.
+        if (total is None and not done) or now - self._last >= _PATIENCE:
+            self._last = now
+            self.end()
+
+    def end(self) -> None:
+        if self._unsaid:
+            print(self._unsaid, file=sys.stderr, flush=True)
+            self._unsaid = ""
 
 
 class _Bars:
@@ -125,13 +138,13 @@ class _Bars:
         self._tasks: dict[str, int] = {}
 
     def __call__(self, part: str, done: int, total: int | None) -> None:
-        shown = _amount(part, done, total)
+        shown = _amount(done, total)
         if part not in self._tasks:
             self._tasks[part] = self._progress.add_task(part, total=total, shown=shown)
         self._progress.update(self._tasks[part], completed=done, shown=shown)  # type: ignore[arg-type]
 
 
-def _amount(part: str, done: int, total: int | None) -> str:
+def _amount(done: int, total: int | None) -> str:
     if total is None:
-        return f"{done} objects" if part == "storage" else "looking"
-    return f"{done / 1024**2:.1f} of {total / 1024**2:.1f} MiB"
+        return f"{done} objects" if done else "looking"
+    return f"{bytes_in_words(done)} of {bytes_in_words(total)}"
