@@ -5,16 +5,21 @@ import json
 import os
 import pty
 import re
+import socket
+import ssl
 import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from moorage.cli import console, credentials, place, remote, words
 from moorage.errors import Code, RegistryError
 from tests import make
+from tests.authority import Authority
 from tests.cli.running import environment
 from tests.closed import ADMIN, PASSWORD, Closed
 
@@ -263,6 +268,31 @@ def test_a_server_that_is_not_there_is_named(tmp_path):
     status, out, err = ended("user", "list", "--host", "localhost:9", DOCKER_CONFIG=str(tmp_path))
     assert (status, out) == (1, "")
     assert err.startswith("moorage: localhost:9 cannot be reached")
+
+
+def test_what_is_wrong_with_tls_is_told_with_what_to_do(closed, away, tmp_path):
+    host = closed.served.address
+    config = {"auths": {host: {"auth": "YTpi"}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    status, _, err = ended("user", "list", "--host", f"https://{host}", DOCKER_CONFIG=str(tmp_path))
+    assert (status, "it speaks no TLS" in err, f"http://{host}" in err) == (1, True, True)
+    certificate, key = Authority(tmp_path / "own", "authority").issue("registry")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host = f"localhost:{listening.getsockname()[1]}"
+        (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": "YTpi"}}}))
+
+        def shake() -> None:
+            with listening.accept()[0] as one, suppress(OSError):
+                tls.wrap_socket(one, server_side=True)
+
+        with ThreadPoolExecutor(1) as server:
+            server.submit(shake)
+            status, _, err = ended("user", "list", "--host", f"https://{host}", DOCKER_CONFIG=str(tmp_path))
+    assert (status, "its certificate is not believed" in err, f"/etc/docker/certs.d/{host}/ca.crt" in err) == (
+        1, True, True,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("host", ["", "user@host", "ftp://host", "host/path", "host:port", "http://"])

@@ -18,6 +18,9 @@ _PATIENCE: Final = 60
 _CERTIFICATES: Final = Path("/etc/docker/certs.d")
 """Where docker keeps the authorities of registries, in a folder for each."""
 
+_NO_TLS: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
+"""What the versions of OpenSSL call an answer in plain text."""
+
 _SCOPE: Final = "registry:api:*"
 
 
@@ -67,7 +70,9 @@ class Remote:
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def _away(self, reason: Exception) -> RegistryError:
-        return RegistryError(Code.UNAVAILABLE, f"{self.name} cannot be reached: {reason or type(reason).__name__}")
+        return RegistryError(
+            Code.UNAVAILABLE, f"{self.name} cannot be reached: {_why(reason, self.name) or type(reason).__name__}"
+        )
 
     def _foreign(self) -> RegistryError:
         return RegistryError(
@@ -96,6 +101,21 @@ def _is_here(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost"
+
+
+def _why(reason: BaseException, name: str) -> str:
+    """In words that say what to do, where TLS is what failed; else in the library's."""
+    cause: BaseException | None = reason
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return (
+                f"its certificate is not believed ({cause.verify_message}); an authority of one's own goes to"
+                f" {_CERTIFICATES / name}/ca.crt, where docker looks as well"
+            )
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+            return f"it speaks no TLS; with http://{name}, everybody between can read the password"
+        cause = cause.__cause__ or cause.__context__
+    return str(reason)
 
 
 def _authorities(name: str) -> ssl.SSLContext:
