@@ -54,7 +54,7 @@ def test_a_sound_registry_ends_with_0(data):
     assert (done.returncode, done.stdout) == (0, "everything is sound\n")
     assert [re.sub(r"\d[\d.]* (\w)", r"N \1", line) for line in done.stderr.splitlines()] == [
         "database: looking", "blobs: N KiB of N KiB", "manifests: N bytes of N bytes",
-        "storage: looking", "storage: N objects",
+        "storage: looking", "storage: N object",
     ]  # fmt: skip
     _, blobs, manifests, _, _ = done.stderr.splitlines()
     for part in (blobs, manifests):

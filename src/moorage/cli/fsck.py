@@ -146,5 +146,5 @@ class _Bars:
 
 def _amount(done: int, total: int | None) -> str:
     if total is None:
-        return f"{done} objects" if done else "looking"
+        return f"{done} object{'s' if done > 1 else ''}" if done else "looking"
     return f"{bytes_in_words(done)} of {bytes_in_words(total)}"
