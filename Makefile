@@ -4,7 +4,7 @@ BIN := .venv/bin
 CLIENTS := $(CURDIR)/.clients
 PYTEST = PATH="$(CLIENTS)/bin:$$PATH" $(BIN)/pytest -n auto
 
-.PHONY: help setup run test quick journeys faults faults-long check format clients bench bench-quick
+.PHONY: help setup run test quick journeys faults faults-long soak check format clients bench bench-quick
 
 help:
 	@echo "make run      a registry on localhost:5000 (data in ./data)"
@@ -13,6 +13,7 @@ help:
 	@echo "make journeys the tests that drive real clients"
 	@echo "make faults   full disks, failing system calls, servers that vanish (wants root)"
 	@echo "make faults-long  the same, with ten times the kills and power cuts"
+	@echo "make soak     random requests and a random history, 25 times as many as make test: CPU hours"
 	@echo "make check    format, lint, types, contracts"
 	@echo "make clients  install the real clients and servers that the journeys drive (needs root, apt-get and go)"
 	@echo "make bench    speed and memory beside other registries and nginx; ARGS=--help says more"
@@ -46,6 +47,9 @@ faults: setup
 
 faults-long: setup
 	MOORAGE_FAULTS=long $(PYTEST) -m fault tests/faults
+
+soak: setup
+	MOORAGE_SOAK=1 $(PYTEST) -m slow tests/fuzz tests/model
 
 check: setup
 	$(BIN)/ruff format --check

@@ -14,6 +14,7 @@ from tests import make
 from tests.conftest import Served, start
 from tests.fuzz import strategies as hostile
 from tests.fuzz.wire import PATIENCE, answers, talk
+from tests.soak import cases
 
 _ALWAYS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
@@ -61,18 +62,18 @@ def ready(target: Target) -> Iterator[Target]:
 def much(few: int, many: int):
     """The same test twice: a bounded run that is the same every time, and under `slow` a long one that is not."""
     plain = settings(max_examples=few, derandomize=True, **_ALWAYS)
-    long = settings(max_examples=many, print_blob=True, **_ALWAYS)
+    long = settings(max_examples=cases(many), print_blob=True, **_ALWAYS)
     return pytest.mark.parametrize(
         "form",
         [
             pytest.param(plain, marks=pytest.mark.timeout(600)),
-            pytest.param(long, marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+            pytest.param(long, marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
         ],
         ids=["bounded", "long"],
     )
 
 
-@much(600, 10_000)
+@much(600, 4_000)
 def test_bytes_that_are_no_request_do_no_harm(ready: Target, form: settings) -> None:
     @form
     @given(pieces=hostile.raw_bytes)
@@ -82,7 +83,7 @@ def test_bytes_that_are_no_request_do_no_harm(ready: Target, form: settings) -> 
     run()
 
 
-@much(800, 10_000)
+@much(800, 4_000)
 def test_requests_with_hostile_parts_are_answered_as_the_specification_says(ready: Target, form: settings) -> None:
     @form
     @given(sent=hostile.requests())
@@ -94,7 +95,7 @@ def test_requests_with_hostile_parts_are_answered_as_the_specification_says(read
     run()
 
 
-@much(500, 5_000)
+@much(500, 2_000)
 def test_a_manifest_is_refused_or_kept_exactly(ready: Target, form: settings) -> None:
     types = st.sampled_from([make.IMAGE, make.IMAGE, make.INDEX, "", "text/plain", f"{make.IMAGE}; charset=utf-8"])
 

@@ -1,0 +1,10 @@
+"""How long tests of random cases go on: for a while in every run, for some CPU hours under `make soak`."""
+
+import os
+
+_SOAK = os.environ.get("MOORAGE_SOAK") == "1"
+
+
+def cases(usual: int) -> int:
+    """How many, where `usual` are enough for every run."""
+    return 25 * usual if _SOAK else usual
