@@ -5,6 +5,6 @@ import os
 _SOAK = os.environ.get("MOORAGE_SOAK") == "1"
 
 
-def cases(usual: int) -> int:
-    """How many, where `usual` are enough for every run."""
+def longer(usual: int) -> int:
+    """How many cases, or seconds that they may take, where `usual` are enough for every run."""
     return 25 * usual if _SOAK else usual

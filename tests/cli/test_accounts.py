@@ -270,16 +270,16 @@ def test_a_server_that_is_not_there_is_named(tmp_path):
     assert err.startswith("moorage: localhost:9 cannot be reached")
 
 
-def test_what_is_wrong_with_tls_is_told_with_what_to_do(closed, away, tmp_path):
+def test_what_is_wrong_with_tls_is_told_with_what_to_do(closed, tmp_path):
     host = closed.served.address
-    config = {"auths": {host: {"auth": "YTpi"}}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": "YTpi"}}}))
     status, _, err = ended("user", "list", "--host", f"https://{host}", DOCKER_CONFIG=str(tmp_path))
     assert (status, "it speaks no TLS" in err, f"http://{host}" in err) == (1, True, True)
     certificate, key = Authority(tmp_path / "own", "authority").issue("registry")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(60)
         host = f"localhost:{listening.getsockname()[1]}"
         (tmp_path / "config.json").write_text(json.dumps({"auths": {host: {"auth": "YTpi"}}}))
 

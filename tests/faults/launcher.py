@@ -4,7 +4,7 @@ Every start forks this process, which has imported the program and run nothing o
 child as `python -m moorage` would.  It takes one JSON object a line and answers each with one:
 
     {"arguments": […], "environment": {…}, "log": path, "held": bool, "apart": bool, "lone": bool}   →  {"pid": 17}
-    {"wait": 17}                                                                       →  {"status": -9}
+    {"wait": 17}                                                                                     →  {"status": -9}
 
 A child that is `held` stops itself before it has done anything, so that strace can take hold of it; with `apart` that
 process does which it forks for the migration.  Its threads have their names in the kernel too: the crash points tell

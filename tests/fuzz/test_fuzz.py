@@ -14,7 +14,7 @@ from tests import make
 from tests.conftest import Served, start
 from tests.fuzz import strategies as hostile
 from tests.fuzz.wire import PATIENCE, answers, talk
-from tests.soak import cases
+from tests.soak import longer
 
 _ALWAYS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
@@ -62,12 +62,12 @@ def ready(target: Target) -> Iterator[Target]:
 def much(few: int, many: int):
     """The same test twice: a bounded run that is the same every time, and under `slow` a long one that is not."""
     plain = settings(max_examples=few, derandomize=True, **_ALWAYS)
-    long = settings(max_examples=cases(many), print_blob=True, **_ALWAYS)
+    long = settings(max_examples=longer(many), print_blob=True, **_ALWAYS)
     return pytest.mark.parametrize(
         "form",
         [
             pytest.param(plain, marks=pytest.mark.timeout(600)),
-            pytest.param(long, marks=[pytest.mark.slow, pytest.mark.timeout(7200)]),
+            pytest.param(long, marks=[pytest.mark.slow, pytest.mark.timeout(longer(3600))]),
         ],
         ids=["bounded", "long"],
     )

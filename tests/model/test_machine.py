@@ -30,7 +30,7 @@ from moorage.features.integrity.verify import Kind
 from tests import make
 from tests.databases import Server
 from tests.model.nodes import ABANDONED, LEASE, SECOND, TRASH, UNDO, Fleet
-from tests.soak import cases
+from tests.soak import longer
 
 REPOSITORIES = ["acme/app", "z"]
 TAGS = ["1", "2", "Latest"]
@@ -373,10 +373,10 @@ def test_the_registry_agrees_with_a_dictionary_on_postgresql(postgresql_server: 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(longer(1200))
 def test_the_registry_agrees_with_a_dictionary_for_long(sqlite_template: Path) -> None:
     machine = type("OnSQLite", (Machine,), {"template": sqlite_template})
-    run_state_machine_as_test(machine, settings=settings(max_examples=cases(100), stateful_step_count=60, **_COMMON))
+    run_state_machine_as_test(machine, settings=settings(max_examples=longer(100), stateful_step_count=60, **_COMMON))
 
 
 def test_a_head_that_lets_a_client_skip_its_upload_keeps_the_blob(sqlite_url: str, tmp_path: Path) -> None:

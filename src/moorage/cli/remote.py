@@ -18,7 +18,7 @@ _PATIENCE: Final = 60
 _CERTIFICATES: Final = Path("/etc/docker/certs.d")
 """Where docker keeps the authorities of registries, in a folder for each."""
 
-_NO_TLS: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"}
+_NO_TLS: Final = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
 """What the versions of OpenSSL call an answer in plain text."""
 
 _SCOPE: Final = "registry:api:*"
@@ -70,9 +70,7 @@ class Remote:
         self._client.headers["Authorization"] = f"Bearer {token}"
 
     def _away(self, reason: Exception) -> RegistryError:
-        return RegistryError(
-            Code.UNAVAILABLE, f"{self.name} cannot be reached: {_why(reason, self.name) or type(reason).__name__}"
-        )
+        return RegistryError(Code.UNAVAILABLE, f"{self.name} cannot be reached: {_why(reason, self.name)}")
 
     def _foreign(self) -> RegistryError:
         return RegistryError(
@@ -115,7 +113,7 @@ def _why(reason: BaseException, name: str) -> str:
         if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
             return f"it speaks no TLS; with http://{name}, everybody between can read the password"
         cause = cause.__cause__ or cause.__context__
-    return str(reason)
+    return str(reason) or type(reason).__name__
 
 
 def _authorities(name: str) -> ssl.SSLContext:
